@@ -1,0 +1,1 @@
+"""Masks that know how far away they are."""

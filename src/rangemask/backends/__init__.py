@@ -1,0 +1,1 @@
+"""Models that turn a frame into maps or masks, behind three small protocols."""

@@ -1,0 +1,1 @@
+"""Dataset readers, map files and synthetic scenes."""

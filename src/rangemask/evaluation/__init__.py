@@ -1,0 +1,1 @@
+"""Judging anything that predicts."""

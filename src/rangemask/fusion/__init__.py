@@ -1,0 +1,1 @@
+"""Arithmetic on maps and masks: distances, filters, refinement, point clouds."""

@@ -1,0 +1,1 @@
+"""Numbers from arrays: disparity, depth and mask errors."""
