@@ -32,6 +32,8 @@ class StereoFrame:
     timestamp_s: float | None = None
 
     def __post_init__(self) -> None:
+        if self.name in {"", ".", ".."} or set(self.name) & set('/\\:*?"<>|\0'):
+            raise InputError(f"a frame's name must be a plain folder name, got {self.name!r}.")
         _check_image(self.left, "left")
         if self.right is not None:
             _check_image(self.right, "right")
