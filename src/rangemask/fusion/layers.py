@@ -1,0 +1,131 @@
+"""Two depth layers under one mask, such as a fence and the wall behind it.
+
+Looked for in inverse depth, where a plane is spread evenly over the pixels it covers, whatever
+its slant. Two layers show as a *valley*: few pixels over a wide stretch of inverse depth, with
+enough pixels on both sides. Flying pixels may lie in the valley, up to ``_VALLEY_SHARE`` of all.
+A plane of which a middle part is hidden has a valley too; it is told apart by its fit: one plane
+explains it about as well as two parallel ones do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rangemask.fusion.runs import Ints
+from rangemask.fusion.segments import Doubles, Sorted
+from rangemask.geometry.arrays import AnyArray, BoolMap
+
+STEPS = 200
+"""Inverse depth is looked at through its quantiles at steps of 1 / 200."""
+
+_VALLEY_SHARE = 0.08
+_MIN_WIDTH = 0.3
+_MIN_CONTRAST = 2.0
+_MAX_UNEXPLAINED = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Valleys:
+    """For each of N masks, whether a valley parts its inverse depths, and where."""
+
+    found: BoolMap
+    """(N,)."""
+    inverse_depth: Doubles
+    """(N,) the valley's middle, 1/m."""
+    low: Doubles
+    """(N,) 2nd percentile of inverse depth, 1/m."""
+    high: Doubles
+    """(N,) 98th percentile of inverse depth, 1/m."""
+
+    @property
+    def depth_m(self) -> Doubles:
+        """(N,) depth of the valley's middle, m; infinite where there is none."""
+        depth_m = np.full(self.found.shape, np.inf)
+        depth_m[self.found] = 1.0 / self.inverse_depth[self.found]
+        return depth_m
+
+
+def inverse_quantiles(depth_m: Sorted) -> Doubles:
+    """(N, STEPS + 1) quantiles of inverse depth, ascending, of N masks' sorted depths."""
+    return 1.0 / depth_m.quantiles(np.linspace(1.0, 0.0, STEPS + 1))
+
+
+def find_valleys(
+    quantiles: Doubles, size: Ints, *, min_share: float, min_gap: float, min_pixels: int
+) -> Valleys:
+    """The widest valley of each mask, where it parts two layers.
+
+    Args:
+        quantiles: (N, STEPS + 1) of inverse depth, ascending, NaN for empty masks.
+        size: (N,) pixels behind each.
+        min_share: smallest share of the pixels on either side.
+        min_gap: least width of the valley, relative to the inverse depth of its near side.
+        min_pixels: masks with fewer are not looked at.
+    """
+    mass = round(_VALLEY_SHARE * STEPS)
+    margin = round(min_share * STEPS)
+    jumps = quantiles[:, mass:] - quantiles[:, :-mass]
+    inside = np.nan_to_num(jumps[:, margin : STEPS + 1 - margin - mass])
+    at = margin + np.argmax(inside, axis=1)
+    each = np.arange(size.size)
+    width, near = jumps[each, at], quantiles[each, at + mass]
+    beside = np.maximum(
+        jumps[each, np.maximum(at - mass, 0)], jumps[each, np.minimum(at + mass, STEPS - mass)]
+    )
+    low, high = quantiles[:, STEPS // 50], quantiles[:, STEPS - STEPS // 50]
+    found = (
+        (size >= min_pixels)
+        & (width >= min_gap * near)
+        & (width >= _MIN_WIDTH * (high - low))
+        & (width >= _MIN_CONTRAST * beside)
+    )
+    return Valleys(found, 0.5 * (quantiles[each, at] + near), low, high)
+
+
+def one_plane(
+    depth_m: AnyArray, x_px: AnyArray, y_px: AnyArray, group: Ints, valleys: Valleys
+) -> BoolMap:
+    """Which masks are one plane with a part missing, rather than two layers.
+
+    A plane's inverse depth is linear in the pixel. Fitted by least squares, once as one plane
+    and once with a step between the valley's sides, which a real pair of layers needs.
+
+    Args:
+        depth_m: (P,) of all pixels looked at.
+        x_px: (P,) their columns.
+        y_px: (P,) their rows.
+        group: (P,) the mask each belongs to.
+        valleys: of N masks.
+
+    Returns:
+        (N,) bool; meaningless for masks without pixels here.
+    """
+    count = valleys.found.size
+    inverse = np.clip(1.0 / depth_m.astype(np.float64), valleys.low[group], valleys.high[group])
+    near = inverse > valleys.inverse_depth[group]
+    columns = np.stack([x_px, y_px, near, inverse]).astype(np.float64)
+    size = np.maximum(np.bincount(group, minlength=count), 1)
+    for column in columns:
+        column -= (np.bincount(group, weights=column, minlength=count) / size)[group]
+    products = np.zeros((count, 4, 4))
+    for i in range(4):
+        for j in range(i, 4):
+            moment = np.bincount(group, weights=columns[i] * columns[j], minlength=count)
+            products[:, i, j] = products[:, j, i] = moment
+    plane, step = _unexplained(products, 2), _unexplained(products, 3)
+    veto: BoolMap = step > _MAX_UNEXPLAINED * plane
+    return veto
+
+
+def _unexplained(products: Doubles, terms: int) -> Doubles:
+    """(N,) sums of squares left after fitting the last column by the first ones."""
+    scale = np.sqrt(np.maximum(np.einsum("nii->ni", products), 1e-300))
+    correlations = products / (scale[:, :, None] * scale[:, None, :])
+    inner, outer = correlations[:, :terms, :terms], correlations[:, :terms, 3]
+    # A mask of one row has no y to fit: the pseudo-inverse leaves that term out.
+    solved = np.einsum("nij,nj->ni", np.linalg.pinv(inner, rcond=1e-9, hermitian=True), outer)
+    share = 1.0 - np.einsum("ni,ni->n", solved, outer)
+    left: Doubles = np.maximum(share, 0.0) * products[:, 3, 3]
+    return left
