@@ -1,0 +1,6 @@
+"""``python -m rangemask``."""
+
+from rangemask.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""``rangemask``: the commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from rangemask._version import __version__
+from rangemask.cli import demo, doctor, predict
+from rangemask.cli import eval as eval_command
+from rangemask.cli.console import print_error, start_logging
+from rangemask.errors import RangemaskError
+
+app = typer.Typer(
+    name="rangemask",
+    help="Masks that know how far away they are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("predict")(predict.predict)
+app.add_typer(eval_command.app, name="eval", help="Measure predictions against ground truth.")
+app.command("doctor")(doctor.doctor)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rangemask {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def everywhere(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and details; works anywhere.")
+    ] = False,
+) -> None:
+    """Masks that know how far away they are."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0 done, 1 failed, 2 wrong usage."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    start_logging(verbose=debug)
+    try:
+        app([argument for argument in given if argument != "--debug"])
+    except RangemaskError as error:
+        if debug:
+            raise
+        print_error(str(error))
+    except MemoryError:
+        if debug:
+            raise
+        print_error("out of memory. Use smaller images, or --quality fast.")
+    except Exception as error:
+        # The last line of defence: whatever comes here is a defect and is called one.
+        if debug:
+            raise
+        print_error(
+            f"rangemask failed in a way it should not ({type(error).__name__}: {error}). "
+            "Run again with --debug for the details, and please report it."
+        )
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

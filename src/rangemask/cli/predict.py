@@ -1,0 +1,246 @@
+"""``rangemask predict``: images, folders and pairs in; scenes, pictures and clouds out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rangemask.data.frame_sources import FrameSource
+    from rangemask.geometry import Rig
+    from rangemask.pipeline import Pipeline
+    from rangemask.structures import Scene
+    from rangemask.view.prediction import CloudConfig
+
+logger = logging.getLogger(__name__)
+
+
+LayoutName: TypeAlias = Literal["pair", "side-by-side", "mono"]
+QualityName: TypeAlias = Literal["best", "fast"]
+
+
+def predict(
+    left: Annotated[str, typer.Argument(help="Image, side-by-side image, or folder.")],
+    right: Annotated[str | None, typer.Argument(help="The right camera's image or folder.")] = None,
+    output: Annotated[Path, typer.Option("--output", help="Folder for the results.")] = Path(
+        "outputs"
+    ),
+    rig: Annotated[
+        Path | None, typer.Option("--rig", help="Calibration file of any known format.")
+    ] = None,
+    scale_rig: Annotated[
+        bool, typer.Option("--scale-rig", help="The images were resized: scale the rig to them.")
+    ] = False,
+    stereo: Annotated[str, typer.Option("--stereo", help="Stereo matcher.")] = "sgbm",
+    depth: Annotated[
+        str | None, typer.Option("--depth", help="Depth model for single images.")
+    ] = None,
+    masks: Annotated[str, typer.Option("--masks", help="Segmenter.")] = "geometry",
+    labels: Annotated[
+        str | None, typer.Option("--labels", help="What to look for: person,chair.")
+    ] = None,
+    layout: Annotated[
+        LayoutName | None, typer.Option("--layout", help="What the images are.")
+    ] = None,
+    left_pattern: Annotated[
+        str | None, typer.Option("--left-pattern", help="Glob in the folder: 'cam0/*.png'.")
+    ] = None,
+    right_pattern: Annotated[
+        str | None, typer.Option("--right-pattern", help="Glob of the right images.")
+    ] = None,
+    min_distance: Annotated[
+        float | None, typer.Option("--min-distance", help="Drop nearer objects, m.")
+    ] = None,
+    max_distance: Annotated[
+        float | None, typer.Option("--max-distance", help="Drop farther objects and points, m.")
+    ] = None,
+    min_score: Annotated[float, typer.Option("--min-score", help="Drop unsure objects.")] = 0.0,
+    quality: Annotated[
+        QualityName | None, typer.Option("--quality", help="Of the sgbm matcher.")
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Guess unmatched disparities (sgbm); flagged as such.")
+    ] = False,
+    voxel: Annotated[
+        float | None, typer.Option("--voxel", help="Thin the cloud to one point per cube, m.")
+    ] = None,
+    raw_cloud: Annotated[
+        bool, typer.Option("--raw-cloud", help="Also write the cloud before cleaning.")
+    ] = False,
+    cloud: Annotated[bool, typer.Option("--cloud/--no-cloud", help="Write the cloud.")] = True,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
+    max_pixels: Annotated[
+        float, typer.Option("--max-pixels", help="Largest image accepted, million px.")
+    ] = 64.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace earlier results.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find objects, their masks and their distances."""
+    from rangemask.backends.registry import load_depth, load_masks, load_stereo
+    from rangemask.pipeline import FusionConfig, Pipeline
+    from rangemask.view.prediction import CloudConfig
+
+    rig_value = _load_rig(rig, left)
+    sources = _sources(left, right, layout, rig_value, left_pattern, right_pattern)
+    options: dict[str, Any] = {} if quality is None else {"quality": quality}
+    pipeline = Pipeline(
+        stereo=load_stereo(stereo, **options, **({"fill": True} if fill else {})),
+        masks=load_masks(masks),
+        depth=None if depth is None else load_depth(depth),
+        labels=None if labels is None else [name.strip() for name in labels.split(",")],
+        fusion=FusionConfig(
+            min_distance_m=min_distance, max_distance_m=max_distance, min_score=min_score
+        ),
+    )
+    run = _Run(
+        pipeline=pipeline,
+        rig=rig_value,
+        scale_rig=scale_rig,
+        output=output,
+        overwrite=overwrite,
+        max_pixels=int(max_pixels * 1e6),
+        cloud=CloudConfig(voxel_m=voxel, max_distance_m=max_distance, keep_raw=raw_cloud)
+        if cloud
+        else None,
+    )
+    run.over(sources)
+    run.finish(report=report, as_json=as_json)
+
+
+def _load_rig(path: Path | None, frames: str) -> Rig | None:
+    from rangemask.data.frame_sources import find_rig_file
+    from rangemask.geometry import Rig
+
+    if path is None:
+        path = find_rig_file(frames)
+        if path is not None:
+            logger.info("using the rig that lies with the frames: %s", path)
+    return None if path is None else Rig.load(path)
+
+
+def _sources(
+    left: str,
+    right: str | None,
+    layout: LayoutName | None,
+    rig: Rig | None,
+    left_pattern: str | None,
+    right_pattern: str | None,
+) -> list[FrameSource]:
+    from rangemask.data.frame_sources import find_frames
+
+    return find_frames(
+        left,
+        right,
+        layout=layout,
+        rig=rig,
+        left_pattern=left_pattern,
+        right_pattern=right_pattern,
+    )
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """One run over one or many frames; each frame's folder appears whole or not at all."""
+
+    pipeline: Pipeline
+    rig: Rig | None
+    scale_rig: bool
+    output: Path
+    overwrite: bool
+    max_pixels: int
+    cloud: CloudConfig | None
+    done: list[dict[str, Any]] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def over(self, sources: Sequence[FrameSource]) -> None:
+        """Predict every frame; of many, those that are done already are kept.
+
+        Raises:
+            RangemaskError: the only frame failed.
+        """
+        from rich.console import Console
+        from rich.progress import track
+
+        from rangemask.errors import RangemaskError
+
+        if len(sources) == 1:
+            self._one(sources[0], first=True)
+            return
+        console = Console(stderr=True)
+        for i, source in enumerate(track(sources, "predicting", console=console)):
+            if (self.output / source.name).exists() and not self.overwrite:
+                self.kept.append(source.name)
+                continue
+            try:
+                self._one(source, first=i == 0)
+            except RangemaskError as error:
+                logger.error("%s", error)
+                self.failed[source.name] = str(error)
+
+    def _one(self, source: FrameSource, *, first: bool) -> None:
+        from rangemask.structures.atomic import check_free
+        from rangemask.structures.scene_files import scene_to_json
+        from rangemask.view.prediction import save_prediction
+
+        check_free(self.output / source.name, overwrite=self.overwrite)
+        frame = source.read(self.rig, scale_rig=self.scale_rig, max_pixels=self.max_pixels)
+        scene = self.pipeline(frame)
+        if first:
+            _warn_of_bad_pair(scene)
+        folder = save_prediction(scene, self.output, overwrite=self.overwrite, cloud=self.cloud)
+        self.done.append({"folder": str(folder), **scene_to_json(scene)})
+
+    def finish(self, *, report: bool, as_json: bool) -> None:
+        """Write the report, print the summary, and fail if a frame did.
+
+        Raises:
+            RangemaskError: some frames failed.
+        """
+        from rangemask.cli.console import print_json
+        from rangemask.errors import RangemaskError
+        from rangemask.view.report import write_report
+
+        if report and self.done:
+            write_report(self.output, self.output / "report.html")
+        if as_json:
+            print_json({"scenes": self.done, "kept": self.kept, "failed": self.failed})
+        else:
+            self._print()
+        if self.failed:
+            raise RangemaskError(
+                f"{len(self.failed)} of {len(self.done) + len(self.kept) + len(self.failed)} "
+                f"frames failed: {', '.join(list(self.failed)[:10])}"
+            )
+
+    def _print(self) -> None:
+        from rangemask.cli.console import print_rich
+        from rangemask.cli.tables import object_table
+
+        if len(self.done) == 1:
+            print_rich(object_table(self.done[0]["objects"]))
+        elif self.done:
+            objects = sum(len(scene["objects"]) for scene in self.done)
+            print_rich(f"{len(self.done)} frames, {objects} objects, in {self.output}")
+        if self.kept:
+            print_rich(f"{len(self.kept)} frames were done before and are kept (--overwrite)")
+        if len(self.done) == 1:
+            print_rich(f"Result: {self.done[0]['folder']}")
+
+
+def _warn_of_bad_pair(scene: Scene) -> None:
+    """Rows that do not agree and swapped images ruin everything after them: look once a run."""
+    from rangemask.camera.pair_check import check_pair
+
+    if scene.frame.right is None:
+        return
+    for warning in check_pair(scene.frame).warnings():
+        logger.warning("%s: %s", scene.name, warning)

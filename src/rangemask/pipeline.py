@@ -1,0 +1,212 @@
+"""``Pipeline``: a frame in, a ``Scene`` out, by the teacher path."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rangemask._version import __version__
+from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
+from rangemask.backends.registry import load_depth, load_masks, load_stereo
+from rangemask.camera.rectify import Rectification
+from rangemask.errors import InputError
+from rangemask.fusion.measure import MeasureConfig, measure_masks
+from rangemask.geometry import Rig, depth_from_disparity
+from rangemask.structures import (
+    DepthMap,
+    MaskSet,
+    Provenance,
+    Scene,
+    SceneObject,
+    Segmentation,
+    StereoFrame,
+    StereoMatch,
+)
+
+logger = logging.getLogger(__name__)
+
+_ASSUMED_FOCAL_SHARE = 0.9
+"""Focal length over image width of a common lens (58 degrees); only for frames without a rig."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FusionConfig:
+    """What happens between masks and depth, and which objects are kept.
+
+    Raises:
+        ValueError: a limit is negative, or the range is empty.
+    """
+
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    min_distance_m: float | None = None
+    """Objects nearer than this are dropped, and those of unknown distance."""
+    max_distance_m: float | None = None
+    """Objects farther than this are dropped, and those of unknown distance."""
+    min_score: float = 0.0
+    """Objects that the segmenter is less sure of are dropped."""
+    min_area_px: int = 0
+    """Objects with fewer pixels are dropped."""
+
+    def __post_init__(self) -> None:
+        low = 0.0 if self.min_distance_m is None else self.min_distance_m
+        high = np.inf if self.max_distance_m is None else self.max_distance_m
+        if low < 0 or not high > low:
+            raise ValueError(
+                f"expected 0 <= min_distance_m < max_distance_m, got {self.min_distance_m} and "
+                f"{self.max_distance_m}."
+            )
+
+
+class Pipeline:
+    """Any stereo matcher or depth model, any segmenter, fused into one ``Scene``.
+
+    Args:
+        stereo: name of a stereo matcher, a matcher, or None to go without.
+        masks: name of a segmenter, a segmenter, or None to find no objects.
+        depth: name of a monocular depth model, or a model; used where there is no pair.
+        labels: what to look for, for segmenters that understand text.
+        fusion: how distances are measured and which objects are kept.
+
+    Raises:
+        UnknownNameError: a model's name is unknown.
+        InputError: neither a stereo matcher nor a depth model is given.
+    """
+
+    def __init__(
+        self,
+        stereo: str | StereoMatcher | None = "sgbm",
+        masks: str | Segmenter | None = "geometry",
+        *,
+        depth: str | DepthModel | None = None,
+        labels: Sequence[str] | None = None,
+        fusion: FusionConfig | None = None,
+    ) -> None:
+        if stereo is None and depth is None:
+            raise InputError("a pipeline needs a stereo matcher or a depth model, got neither.")
+        self.stereo = load_stereo(stereo) if isinstance(stereo, str) else stereo
+        self.masks = load_masks(masks) if isinstance(masks, str) else masks
+        self.depth = load_depth(depth) if isinstance(depth, str) else depth
+        self.labels = tuple(labels) if labels is not None else None
+        self.fusion = fusion if fusion is not None else FusionConfig()
+        self._rectification: Rectification | None = None
+
+    def __call__(self, frame: StereoFrame) -> Scene:
+        """Find the objects of one frame and how far away they are.
+
+        A frame whose rig is not rectified is rectified first; the scene then holds the
+        rectified frame. A pair without a rig gives disparity but no distances.
+
+        Raises:
+            InputError: the frame has one image and there is no depth model, or its rig
+                has no baseline.
+        """
+        frame = self._rectified(frame)
+        match: StereoMatch | None = None
+        if frame.right is not None and self.stereo is not None:
+            match = self.stereo(frame)
+            depth = depth_of_match(match, frame)
+        elif self.depth is not None:
+            depth = self.depth(frame)
+        else:
+            raise InputError(
+                f"{frame.name}: one image needs a depth model (--depth NAME). If it holds two "
+                "images next to each other, say so: --layout side-by-side."
+            )
+        found = self._segment(frame, depth)
+        return Scene(
+            frame=frame,
+            disparity=None if match is None else match.disparity,
+            depth=depth.values if depth.kind == "metric_m" else None,
+            confidence=depth.confidence,
+            occluded=None if match is None else match.occluded,
+            filled=depth.filled,
+            objects=self._measure(found.masks, depth, frame.rig),
+            semantic=found.semantic,
+            provenance=self._provenance(used_stereo=match is not None),
+        )
+
+    def _rectified(self, frame: StereoFrame) -> StereoFrame:
+        rig = frame.rig
+        if rig is None or rig.is_rectified:
+            return frame
+        if frame.right is not None and rig.right is None:
+            raise InputError(
+                f"{frame.name}: the rig describes one camera, the frame has two images. "
+                "Give the rig of the pair."
+            )
+        if self._rectification is None or self._rectification.source != rig:
+            logger.info("the rig is not rectified: its images are rectified before matching")
+            self._rectification = Rectification(rig)
+        return self._rectification.rectify(frame)
+
+    def _segment(self, frame: StereoFrame, depth: DepthMap) -> Segmentation:
+        if self.masks is None:
+            return Segmentation(MaskSet(frame.height, frame.width))
+        return self.masks(frame, depth=depth, labels=self.labels)
+
+    def _measure(self, masks: MaskSet, depth: DepthMap, rig: Rig | None) -> tuple[SceneObject, ...]:
+        measured = measure_masks(masks, depth, rig, self.fusion.measure)
+        return [
+            SceneObject(
+                id=0,
+                label=label,
+                score=score,
+                rle=rle,
+                distance=measurement.distance,
+                centroid=measurement.centroid,
+                extent=measurement.extent,
+            )
+            for rle, label, score, measurement in zip(
+                masks.rles, masks.labels, masks.scores, measured, strict=True
+            )
+        ]
+
+    def _provenance(self, *, used_stereo: bool) -> Provenance:
+        used = (self.stereo if used_stereo else self.depth, self.masks)
+        return Provenance(
+            rangemask_version=__version__,
+            models=tuple(model.passport for model in used if model is not None),
+        )
+
+
+def depth_of_match(match: StereoMatch, frame: StereoFrame) -> DepthMap:
+    """Depth of a matched pair: in metres with a rig, up to one factor without.
+
+    Raises:
+        InputError: the rig has no baseline.
+    """
+    rig = frame.rig
+    if rig is None:
+        logger.warning(
+            "%s: no rig was given, so there are no distances. Give one with --rig.", frame.name
+        )
+        guess = assumed_rig(frame.width, frame.height)
+        values = depth_from_disparity(match.disparity, guess)
+        return DepthMap(
+            values=values, kind="up_to_scale", confidence=match.confidence, filled=match.filled
+        )
+    if rig.baseline_m is None:
+        raise InputError(
+            f"{frame.name}: the rig has no baseline, so disparity has no scale in metres. "
+            "Give the rig of the calibrated pair, or none to get disparity alone."
+        )
+    return DepthMap(
+        values=depth_from_disparity(match.disparity, rig),
+        confidence=match.confidence,
+        filled=match.filled,
+    )
+
+
+def assumed_rig(width: int, height: int) -> Rig:
+    """A common lens with a baseline of 1, for geometry up to one unknown factor."""
+    return Rig.rectified(
+        fx=_ASSUMED_FOCAL_SHARE * width,
+        cx=(width - 1) / 2,
+        cy=(height - 1) / 2,
+        baseline_m=1.0,
+        width=width,
+        height=height,
+    )

@@ -1,0 +1,55 @@
+from dataclasses import dataclass
+
+import pytest
+
+from rangemask.backends.options import LoadOptions, make_config, refuse_weights
+from rangemask.backends.registry import load_depth, load_masks, load_stereo, names
+from rangemask.errors import InputError, UnknownNameError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    quality: str = "best"
+
+    def __post_init__(self) -> None:
+        if self.quality != "best":
+            raise ValueError("quality must be 'best'")
+
+
+def test_every_name_loads() -> None:
+    for name in names("stereo"):
+        assert load_stereo(name).passport.model == name
+    for name in names("masks"):
+        assert load_masks(name).passport.model == name
+    assert names("depth") == ()
+
+
+def test_unknown_names_are_told_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match=r"known: sgbm\. Did you mean 'sgbm'"):
+        load_stereo("sgmb")
+    with pytest.raises(UnknownNameError, match=r"known: geometry\.$"):
+        load_masks("xyz")
+    with pytest.raises(UnknownNameError, match="none that can be loaded by name"):
+        load_depth("midas")
+
+
+def test_options_become_a_config() -> None:
+    assert make_config("m", Config, {"quality": "best"}) == Config()
+    with pytest.raises(InputError, match="m has no option 'speed'; it knows quality"):
+        make_config("m", Config, {"speed": 1})
+    with pytest.raises(InputError, match="m: quality must be 'best'"):
+        make_config("m", Config, {"quality": "worst"})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (LoadOptions(checkpoint="a.pth"), "has no weights"),
+        (LoadOptions(device="cuda"), "runs on the CPU"),
+        (LoadOptions(precision="float16"), "computes in float32"),
+    ],
+)
+def test_models_without_weights_say_so(given: LoadOptions, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        refuse_weights("sgbm", given)
+    refuse_weights("sgbm", LoadOptions(device="cpu", precision="float32"))
