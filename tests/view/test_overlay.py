@@ -1,0 +1,234 @@
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from subprocess import run
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rangemask.structures import Rle, Scene, SceneObject, SemanticMap, StereoFrame
+from rangemask.view.overlay import Drawn, instances_picture, overlay_picture, semantic_picture
+from rangemask.view.palette import instance_colour
+from rangemask.view.text import Plate
+
+SceneMaker = Callable[..., Scene]
+
+
+@pytest.fixture
+def plates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int, int, int]]:
+    """Every plate drawn, as text, x, y, width, height."""
+    drawn = []
+    draw = Plate.draw
+
+    def record(self, image, x, y, colour) -> None:
+        drawn.append((self.text, x, y, self.width, self.height))
+        draw(self, image, x, y, colour)
+
+    monkeypatch.setattr(Plate, "draw", record)
+    return drawn
+
+
+def test_labels_say_what_and_how_far(make_scene: SceneMaker, plates) -> None:
+    scene = make_scene([(20, 60, 60, 80), (200, 100, 90, 90)])
+    overlay_picture(scene)
+    assert sorted(text for text, *_ in plates) == ["person 1.00 m", "person 1.10 m"]
+    plates.clear()
+    overlay_picture(scene, caption="label")
+    assert [text for text, *_ in plates] == ["person", "person"]
+
+
+def test_an_unknown_distance_is_said(make_scene: SceneMaker, bare, plates) -> None:
+    overlay_picture(bare(make_scene([(20, 60, 60, 80)])))
+    assert [text for text, *_ in plates] == ["person ? m"]
+
+
+def test_the_picture_is_untouched_away_from_objects(make_scene: SceneMaker) -> None:
+    scene = make_scene([(200, 150, 60, 60)])
+    picture = overlay_picture(scene)
+    assert picture.shape == scene.frame.left.shape
+    assert picture.dtype == np.uint8
+    assert np.array_equal(picture[:, :100], scene.frame.left[:, :100])
+    assert np.array_equal(overlay_picture(make_scene([])), scene.frame.left)
+
+
+def test_the_fill_is_a_share_of_the_objects_colour(make_scene: SceneMaker) -> None:
+    scene = make_scene([(100, 60, 150, 120)])
+    picture = overlay_picture(scene, fill=0.4).astype(float)
+    expected = 0.6 * scene.frame.left + 0.4 * np.array(instance_colour(1))
+    # Below the label, which is in the middle, and away from the outline.
+    assert np.abs(picture - expected)[150:170, 120:230].max() <= 1
+
+
+def test_the_outline_runs_along_the_mask_in_its_colour(make_scene: SceneMaker) -> None:
+    picture = overlay_picture(make_scene([(100, 60, 150, 120)]))
+    along = picture[90:170, 100]
+    # Smoothed at its sides, a line of one pixel is not quite of its full colour.
+    assert np.abs(along - np.array(instance_colour(1), dtype=int)).max() < 40
+
+
+def test_the_nearer_object_lies_on_top(make_scene: SceneMaker) -> None:
+    scene = make_scene([(60, 60, 100, 100), (100, 60, 100, 100)])
+    ids = Drawn.of(scene).ids()
+    assert ids[100, 150] == 1
+    assert np.array_equal(ids, scene.instance_ids())
+    swapped = replace(scene, objects=tuple(reversed(scene.objects)))
+    assert np.array_equal(Drawn.of(swapped).ids(), ids)
+
+
+def test_instances_have_their_colour_on_black(make_scene: SceneMaker) -> None:
+    scene = make_scene([(10, 10, 50, 50), (100, 100, 30, 30)])
+    picture = instances_picture(scene)
+    for one in scene.objects:
+        assert (picture[one.mask] == instance_colour(one.id)).all()
+    assert not picture[scene.instance_ids() == 0].any()
+    assert not instances_picture(make_scene([])).any()
+
+
+def test_an_id_keeps_its_colour_whatever_else_is_there(make_scene: SceneMaker) -> None:
+    scene = make_scene([(10, 10, 50, 50), (100, 100, 30, 30)])
+    alone = replace(scene, objects=scene.objects[1:])
+    both = instances_picture(scene)[scene.objects[1].mask]
+    assert np.array_equal(instances_picture(alone)[scene.objects[1].mask], both)
+
+
+box = st.tuples(st.integers(0, 319), st.integers(0, 239), st.integers(1, 320), st.integers(1, 240))
+
+
+@settings(deadline=None, max_examples=25)
+@given(boxes=st.lists(box, max_size=8), names=st.text(max_size=30))
+def test_plates_are_inside_the_picture_and_apart(boxes, names) -> None:
+    # A fixture cannot be used once per example: the scene is built here.
+    scene = _scene(boxes, names)
+    drawn: list[tuple[int, int, int, int]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Plate, "draw", lambda self, _, x, y, __: drawn.append((x, y, self.width, self.height))
+        )
+        overlay_picture(scene)
+    for i, (x, y, w, h) in enumerate(drawn):
+        assert x >= 0
+        assert y >= 0
+        assert x + w <= 320
+        assert y + h <= 240
+        for left, top, wide, high in drawn[:i]:
+            assert x + w <= left or left + wide <= x or y + h <= top or top + high <= y
+
+
+def test_300_objects_leave_labels_apart_and_say_how_many_are_without(
+    make_scene: SceneMaker, plates
+) -> None:
+    grid = [(x * 30 + 2, y * 22 + 2, 20, 14) for y in range(15) for x in range(20)]
+    scene = make_scene(grid, width=640, height=360)
+    assert len(scene.objects) == 300
+    overlay_picture(scene)
+    taken = np.zeros((360, 640), dtype=int)
+    for _, x, y, w, h in plates:
+        taken[y : y + h, x : x + w] += 1
+    assert taken.max() == 1
+    captions = [text for text, *_ in plates if text.startswith("person")]
+    assert 60 < len(captions) < 300
+    assert "person 1.00 m" in captions
+    notes = [text for text, *_ in plates if not text.startswith("person")]
+    assert notes == [f"{300 - len(captions)} more without label"]
+
+
+@pytest.mark.parametrize(
+    "edge", [(0, 0, 40, 30), (280, 0, 40, 30), (0, 210, 40, 30), (280, 210, 40, 30)]
+)
+def test_objects_at_the_border_are_labelled_inside(make_scene: SceneMaker, plates, edge) -> None:
+    overlay_picture(make_scene([edge]))
+    ((_, x, y, w, h),) = plates
+    assert 0 <= x <= 320 - w
+    assert 0 <= y <= 240 - h
+
+
+def test_an_object_as_large_as_the_image_and_an_empty_one(make_scene: SceneMaker, plates) -> None:
+    scene = make_scene([(0, 0, 320, 240), (0, 0, 0, 0)])
+    assert scene.objects[1].area == 0
+    overlay_picture(scene)
+    assert [text for text, *_ in plates] == ["person 1.00 m"]
+    assert (instances_picture(scene) == instance_colour(1)).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 30), (30, 1), (5, 4), (24, 18)])
+def test_tiny_images_are_drawn(make_scene: SceneMaker, width: int, height: int) -> None:
+    scene = make_scene([(0, 0, width, height)], width=width, height=height)
+    assert overlay_picture(scene).shape == (height, width, 3)
+    assert instances_picture(scene).shape == (height, width, 3)
+
+
+def test_a_smaller_picture_has_text_of_its_own_size(make_scene: SceneMaker, plates) -> None:
+    scene = make_scene([(200, 300, 500, 400)], width=1280, height=960)
+    picture = overlay_picture(scene, width=320)
+    assert picture.shape == (240, 320, 3)
+    ((_, _, _, w, h),) = plates
+    small = overlay_picture(make_scene([(50, 75, 125, 100)]))
+    assert plates[1][3:] == (w, h)
+    ids = Drawn.of(scene, width=320).ids()
+    assert ids[75:175, 50:175].all()
+    assert (ids > 0).sum() == 100 * 125
+    assert picture.shape == small.shape
+
+
+def test_long_and_hostile_names_are_drawn(make_scene: SceneMaker, plates) -> None:
+    overlay_picture(make_scene([(50, 50, 100, 100)], label="a\nb" * 500))
+    ((text, x, _, w, _),) = plates
+    assert text.endswith("… 1.00 m")
+    assert x + w <= 320
+    assert "\n" not in text
+
+
+def test_a_leader_leads_from_a_distant_label(make_scene: SceneMaker) -> None:
+    one = make_scene([(150, 100, 6, 6)]).objects[0]
+    crowd = tuple(replace(one, id=i) for i in range(1, 13))
+    picture = overlay_picture(replace(make_scene([]), objects=crowd))
+    changed = (picture != make_scene([]).frame.left).any(axis=-1)
+    # The label of the last one is away from the crowd; its line is not a plate high.
+    assert changed.sum() > 12 * 1000
+
+
+def test_semantic_classes_have_their_colour_and_a_legend(plates) -> None:
+    ids = np.zeros((240, 320), dtype=np.uint8)
+    ids[:, 100:] = 2
+    semantic = SemanticMap(ids, ("unknown", "floor", "wall"))
+    picture = semantic_picture(semantic)
+    assert (picture[:240, 100:] == instance_colour(2)).all()
+    assert (picture[:240, :100] == (128, 128, 128)).all()
+    assert [text for text, *_ in plates] == ["wall", "unknown"]
+    assert picture.shape[0] > 240
+    assert semantic_picture(semantic, legend=False).shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 300), (90, 40)])
+def test_a_legend_that_has_no_room_is_left_out(size: tuple[int, int]) -> None:
+    width, height = size
+    ids = np.arange(height * width, dtype=np.int64).reshape(height, width) % 40
+    semantic = SemanticMap(ids.astype(np.uint8), tuple(f"class {i}" for i in range(40)))
+    picture = semantic_picture(semantic)
+    assert picture.shape[1] == width
+    assert picture.shape[0] == height if width < 20 else picture.shape[0] > height
+
+
+def test_nothing_that_starts_slowly_is_imported() -> None:
+    code = "import sys, rangemask.view.overlay, rangemask.view.pictures; print(*sys.modules)"
+    modules = run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not {"matplotlib", "supervision", "torch", "skimage"} & set(modules.split())
+
+
+def test_the_picture_is_always_the_same(make_scene: SceneMaker) -> None:
+    scene = make_scene([(20, 60, 60, 80), (200, 100, 90, 90), (70, 70, 90, 90)])
+    assert np.array_equal(overlay_picture(scene), overlay_picture(scene))
+
+
+def _scene(boxes: list[tuple[int, int, int, int]], label: str) -> Scene:
+    masks = np.zeros((len(boxes), 240, 320), dtype=bool)
+    for mask, (x, y, w, h) in zip(masks, boxes, strict=True):
+        mask[y : y + h, x : x + w] = True
+    things = [
+        SceneObject(id=i, label=label, score=1.0, rle=Rle.encode(mask))
+        for i, mask in enumerate(masks, start=1)
+    ]
+    image = np.full((240, 320, 3), 90, dtype=np.uint8)
+    return Scene(frame=StereoFrame(image), objects=tuple(things))
