@@ -39,10 +39,16 @@ class Valleys:
     high: Doubles
     """(N,) 98th percentile of inverse depth, 1/m."""
 
+    def of_masks(self, wanted: BoolMap) -> Valleys:
+        """The valleys of some masks, (N,) bool."""
+        return Valleys(
+            self.found[wanted], self.inverse_depth[wanted], self.low[wanted], self.high[wanted]
+        )
+
     @property
-    def depth_m(self) -> Doubles:
-        """(N,) depth of the valley's middle, m; infinite where there is none."""
-        depth_m = np.full(self.found.shape, np.inf)
+    def depth_m(self) -> AnyArray:
+        """(N,) float32 depth of the valley's middle, m; infinite where there is none."""
+        depth_m = np.full(self.found.shape, np.inf, dtype=np.float32)
         depth_m[self.found] = 1.0 / self.inverse_depth[self.found]
         return depth_m
 
@@ -85,7 +91,7 @@ def find_valleys(
 
 
 def one_plane(
-    depth_m: AnyArray, x_px: AnyArray, y_px: AnyArray, group: Ints, valleys: Valleys
+    depth_m: AnyArray, x_px: AnyArray, y_px: AnyArray, size: Ints, valleys: Valleys
 ) -> BoolMap:
     """Which masks are one plane with a part missing, rather than two layers.
 
@@ -93,30 +99,40 @@ def one_plane(
     and once with a step between the valley's sides, which a real pair of layers needs.
 
     Args:
-        depth_m: (P,) of all pixels looked at.
+        depth_m: (P,) depth of some pixels of the masks, mask after mask; those of even row and
+            column are enough.
         x_px: (P,) their columns.
         y_px: (P,) their rows.
-        group: (P,) the mask each belongs to.
-        valleys: of N masks.
+        size: (N,) pixels of each mask.
+        valleys: of the N masks.
 
     Returns:
-        (N,) bool; meaningless for masks without pixels here.
+        (N,) bool; False for masks without pixels here.
     """
-    count = valleys.found.size
-    inverse = np.clip(1.0 / depth_m.astype(np.float64), valleys.low[group], valleys.high[group])
-    near = inverse > valleys.inverse_depth[group]
-    columns = np.stack([x_px, y_px, near, inverse]).astype(np.float64)
-    size = np.maximum(np.bincount(group, minlength=count), 1)
+    low, high = np.repeat(valleys.low, size), np.repeat(valleys.high, size)
+    inverse = np.clip(1.0 / depth_m.astype(np.float64), low, high)
+    near = inverse > np.repeat(valleys.inverse_depth, size)
+    columns = np.empty((4, inverse.size))
+    columns[:] = x_px, y_px, near, inverse
     for column in columns:
-        column -= (np.bincount(group, weights=column, minlength=count) / size)[group]
-    products = np.zeros((count, 4, 4))
+        column -= np.repeat(_sums(column, size) / np.maximum(size, 1), size)
+    products = np.zeros((size.size, 4, 4))
     for i in range(4):
         for j in range(i, 4):
-            moment = np.bincount(group, weights=columns[i] * columns[j], minlength=count)
+            moment = _sums(columns[i] * columns[j], size)
             products[:, i, j] = products[:, j, i] = moment
     plane, step = _unexplained(products, 2), _unexplained(products, 3)
     veto: BoolMap = step > _MAX_UNEXPLAINED * plane
     return veto
+
+
+def _sums(values: Doubles, size: Ints) -> Doubles:
+    """(N,) sums of groups that stand one after the other; some may be empty."""
+    sums = np.zeros(size.size)
+    filled = size > 0
+    if filled.any():
+        sums[filled] = np.add.reduceat(values, (np.cumsum(size) - size)[filled])
+    return sums
 
 
 def _unexplained(products: Doubles, terms: int) -> Doubles:

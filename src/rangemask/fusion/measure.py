@@ -8,7 +8,8 @@ robust statistics. ``reference.measure_masks_loop`` says the same, mask by mask,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +26,16 @@ from rangemask.fusion.runs import (
     lines_from_rles,
 )
 from rangemask.fusion.segments import Doubles, Groups, Sorted
-from rangemask.geometry import Rig, back_project
+from rangemask.geometry import Rig, back_project_pixels
 from rangemask.geometry.arrays import AnyArray, BoolMap, FloatMap
 from rangemask.structures.maps import DepthMap, check_map
 from rangemask.structures.masks import MaskSet
 from rangemask.structures.objects import UNKNOWN_POINT, Distance, same_numbers
+
+# Masks are measured in parts, which bounds the memory and lets threads share the work.
+_PART_PIXELS = 32_000_000
+_PART_AREA = 4_000_000
+WORKERS = min(4, os.cpu_count() or 1)
 
 MAD_TO_SIGMA = 1.4826
 EXTENT_SHARES = (0.02, 0.5, 0.98)
@@ -97,13 +103,17 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class _Maps:
-    """Metres of all pixels, flat in the order of the lines; NaN where not usable."""
+    """The frame in the order of the lines: row by row, or column by column."""
 
     z: FloatMap
-    x: FloatMap | None
-    y: FloatMap | None
+    """Flat, metres, NaN where not usable."""
+    z_half: FloatMap
+    """The same of every second pixel along and across lines."""
     length: int
     """Pixels in a line."""
+    rays: tuple[FloatMap, FloatMap] | None
+    """How far points at 1 m lie aside of the axis: by place along a line, and by line."""
+    by_column: bool
 
 
 def measure_masks(
@@ -138,10 +148,18 @@ def measure_masks(
         return [Measurement() for _ in range(count)]
     by_column = isinstance(masks, MaskSet)
     maps = _prepare(depth, rig, config, exclude, by_column=by_column)
-    found: list[Measurement] = []
-    for _, lines in _lines(masks):
-        found += _measure(lines, maps, config)
-    return found
+    step = max(1, _PART_PIXELS // max(depth.values.size, 1))
+    parts = [slice(first, first + step) for first in range(0, count, step)]
+
+    def measure_part(part: slice) -> list[Measurement]:
+        lines = _lines(masks, part)
+        return [found for some in lines.split(_PART_AREA) for found in _measure(some, maps, config)]
+
+    if len(parts) == 1:
+        return measure_part(parts[0])
+    # NumPy lets go of the interpreter's lock in all that takes long here.
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return [found for part in pool.map(measure_part, parts) for found in part]
 
 
 def usable_pixels(depth: DepthMap, config: MeasureConfig, exclude: BoolMap | None) -> BoolMap:
@@ -156,7 +174,7 @@ def usable_pixels(depth: DepthMap, config: MeasureConfig, exclude: BoolMap | Non
     return usable
 
 
-def erosion_radius(area_px: AnyArray | int, config: MeasureConfig) -> Ints:
+def erosion_radius(area_px: AnyArray, config: MeasureConfig) -> Ints:
     """Erosion in px for masks of that many pixels, before thin masks are spared."""
     radius = np.floor(config.erode_share * np.sqrt(area_px) + 0.5)
     return np.minimum(radius, config.max_erode_px).astype(np.int64)
@@ -195,10 +213,10 @@ def check_inputs(
     return count
 
 
-def _lines(masks: BoolMap | MaskSet) -> Iterator[tuple[slice, Lines]]:
+def _lines(masks: BoolMap | MaskSet, part: slice) -> Lines:
     if isinstance(masks, MaskSet):
-        return lines_from_rles(masks.rles, masks.height, masks.width)
-    return lines_from_dense(masks)
+        return lines_from_rles(masks.rles[part], masks.height, masks.width)
+    return lines_from_dense(masks[part])
 
 
 def _prepare(
@@ -211,45 +229,43 @@ def _prepare(
 ) -> _Maps:
     usable = usable_pixels(depth, config, exclude)
     z = np.where(usable, depth.values, np.float32(np.nan))
+    rays = None if rig is None else (_rays(rig, 0, z.shape[1]), _rays(rig, 1, z.shape[0]))
+    if by_column:
+        z = np.ascontiguousarray(z.T)
+        rays = None if rays is None else rays[::-1]
+    return _Maps(z.ravel(), z[::2, ::2].ravel(), z.shape[1], rays, by_column)
 
-    def flat(values: AnyArray) -> FloatMap:
-        return np.ascontiguousarray(values.T if by_column else values, dtype=np.float32).ravel()
 
-    x = y = None
-    if rig is not None:
-        points = back_project(z, rig)
-        # One and the same NaN: a negative one would be sorted to the front.
-        points[~usable] = np.nan
-        x, y = flat(points[..., 0]), flat(points[..., 1])
-    return _Maps(flat(z), x, y, length=z.shape[0 if by_column else 1])
+def _rays(rig: Rig, axis: int, size: int) -> FloatMap:
+    """How far points at 1 m lie aside, by column (axis 0), or below, by row (axis 1)."""
+    pixels = np.full((size, 2), (rig.cx, rig.cy))
+    pixels[:, axis] = np.arange(size)
+    return back_project_pixels(pixels, np.ones(size), rig)[:, axis]
 
 
 def _measure(lines: Lines, maps: _Maps, config: MeasureConfig) -> list[Measurement]:
     inner = _core(lines, config)
     inner_size = inner.areas(lines.masks)
-    pixels = inner.pixels(maps.length)
-    depth_m = maps.z[pixels]
+    depth_m = maps.z[inner.pixels(maps.length)]
     groups = Groups(inner_size)
     z = groups.sort(depth_m)
     share = z.size / np.maximum(inner_size, 1)
     known = (z.size >= config.min_pixels) & (share >= config.min_valid_share)
     behind = np.full(lines.masks, np.nan)
-    limit_m = _near_limit(z, pixels, inner_size, known, maps, config)
+    limit_m = _near_limit(z, inner, known, maps, config)
     split = np.isfinite(limit_m)
-    far: BoolMap | None = None
     if split.any():
         near = np.where(split, z.below(limit_m), z.size)
         behind[split] = z.part(near, z.size - near).quantiles((0.5,))[split, 0]
         z = z.part(np.zeros_like(near), near)
-        far = depth_m >= np.repeat(limit_m, inner_size)
+        np.copyto(depth_m, np.nan, where=depth_m >= np.repeat(limit_m, inner_size))
     points = []
-    for values in (maps.x, maps.y):
-        if values is not None:
-            chosen = values[pixels]
-            if far is not None:
-                chosen[far] = np.nan
-            points.append(groups.sort(chosen))
-    return _report(z, points, known, share, behind)
+    if maps.rays is not None:
+        along, across = maps.rays
+        for aside in (along[inner.along()], np.repeat(across[inner.place], inner.lengths())):
+            aside *= depth_m
+            points.append(groups.sort(aside, z.size))
+    return _report(z, points[::-1] if maps.by_column else points, known, share, behind)
 
 
 def _core(lines: Lines, config: MeasureConfig) -> Runs:
@@ -267,11 +283,12 @@ def _core(lines: Lines, config: MeasureConfig) -> Runs:
 
 
 def _near_limit(
-    z: Sorted, pixels: Ints, inner_size: Ints, known: BoolMap, maps: _Maps, config: MeasureConfig
-) -> Doubles:
+    z: Sorted, inner: Runs, known: BoolMap, maps: _Maps, config: MeasureConfig
+) -> FloatMap:
     """(N,) the depth that parts two layers, m; infinite where there is one."""
+    nowhere = np.full(known.shape, np.inf, dtype=np.float32)
     if not config.find_layers:
-        return np.full(known.shape, np.inf)
+        return nowhere
     valleys = find_valleys(
         inverse_quantiles(z),
         z.size,
@@ -281,13 +298,16 @@ def _near_limit(
     )
     found = valleys.found & known
     if found.any():
-        pixels = pixels[np.repeat(found, inner_size)]
-        owner = np.repeat(np.flatnonzero(found), inner_size[found])
-        depth_m = maps.z[pixels]
+        some = inner.of_masks(found).halved()
+        length = (maps.length + 1) // 2
+        pixels = some.pixels(length)
+        depth_m = maps.z_half[pixels]
         usable = ~np.isnan(depth_m)
-        place, along = np.divmod(pixels[usable], maps.length)
-        found &= ~one_plane(depth_m[usable], along, place, owner[usable], valleys)
-    return np.where(found, valleys.depth_m, np.inf)
+        place, along = np.divmod(pixels[usable], length)
+        owner = np.repeat(np.arange(known.size), some.areas(known.size))[usable]
+        size = np.bincount(owner, minlength=known.size)[found]
+        found[found] = ~one_plane(depth_m[usable], along, place, size, valleys.of_masks(found))
+    return np.where(found, valleys.depth_m, nowhere)
 
 
 def _report(

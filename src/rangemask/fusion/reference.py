@@ -50,12 +50,12 @@ def measure_masks_loop(
         inner = eroded(mask, config)
         chosen = inner & usable
         depth_m = depth.values[chosen].astype(np.float64)
-        share = depth_m.size / max(int(inner.sum()), 1)
+        share = depth_m.size / max(int(np.count_nonzero(inner)), 1)
         if depth_m.size < config.min_pixels or share < config.min_valid_share:
             distance = Distance(valid_share=share, pixels=depth_m.size)
             measured.append(Measurement(distance=distance))
             continue
-        near = depth_m < near_limit(depth_m, chosen, config)
+        near = depth_m < near_limit(depth, chosen, config)
         p10, median, p90 = np.quantile(depth_m[near], DISTANCE_SHARES)
         distance = Distance(
             median=float(median),
@@ -63,7 +63,7 @@ def measure_masks_loop(
             p90=float(p90),
             spread=float(MAD_TO_SIGMA * np.median(np.abs(depth_m[near] - median))),
             valid_share=share,
-            pixels=int(near.sum()),
+            pixels=int(np.count_nonzero(near)),
             layers=1 if near.all() else 2,
             behind=float("nan") if near.all() else float(np.median(depth_m[~near])),
         )
@@ -78,18 +78,19 @@ def measure_masks_loop(
 
 def eroded(mask: BoolMap, config: MeasureConfig) -> BoolMap:
     """(H, W): the mask's core; the image's border does not erode, thin masks erode less."""
-    area = int(mask.sum())
-    radius = int(erosion_radius(area, config))
+    area = int(np.count_nonzero(mask))
+    radius = int(erosion_radius(np.array(area), config))
     while True:
         square = np.ones((2 * radius + 1, 2 * radius + 1), dtype=np.uint8)
         inner = cv2.erode(mask.view(np.uint8), square).view(np.bool_)
-        if radius == 0 or int(inner.sum()) >= config.min_core_share * area:
+        if radius == 0 or np.count_nonzero(inner) >= config.min_core_share * area:
             return inner
         radius //= 2
 
 
-def near_limit(depth_m: AnyArray, chosen: BoolMap, config: MeasureConfig) -> float:
-    """The depth that parts two layers under a mask, m; infinite where there is one."""
+def near_limit(depth: DepthMap, chosen: BoolMap, config: MeasureConfig) -> float:
+    """The depth that parts two layers under the chosen pixels, m; infinite where there is one."""
+    depth_m = depth.values[chosen].astype(np.float64)
     if not config.find_layers or depth_m.size < config.min_layer_pixels:
         return float("inf")
     quantiles = 1.0 / np.quantile(depth_m, np.linspace(1.0, 0.0, STEPS + 1))
@@ -102,9 +103,9 @@ def near_limit(depth_m: AnyArray, chosen: BoolMap, config: MeasureConfig) -> flo
     )
     if not valley.found[0]:
         return float("inf")
-    y_px, x_px = np.nonzero(chosen)
-    same = np.zeros(depth_m.size, dtype=np.int64)
-    if one_plane(depth_m, x_px, y_px, same, valley)[0]:
+    some = chosen[::2, ::2]
+    y_px, x_px = np.nonzero(some)
+    if one_plane(depth.values[::2, ::2][some], x_px, y_px, np.array([x_px.size]), valley)[0]:
         return float("inf")
     return float(valley.depth_m[0])
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from rangemask.geometry.arrays import BoolMap
 from rangemask.structures.masks import Rle
 
-_CHUNK_PIXELS = 8_000_000
-
 Ints = NDArray[np.int64]
 
 
@@ -46,6 +44,22 @@ class Lines:
         per_line = np.bitwise_count(self.bits).sum(axis=1, dtype=np.int64)
         return sum_by(self.mask, per_line, self.masks)
 
+    def split(self, area_px: int) -> Iterator[Lines]:
+        """The same masks in parts of at most that many pixels together, but of whole masks."""
+        total = np.cumsum(self.areas())
+        first = done = 0
+        while first < self.masks:
+            stop = max(int(np.searchsorted(total, done + area_px, side="right")), first + 1)
+            low, high = (int(at) for at in np.searchsorted(self.mask, (first, stop)))
+            yield replace(
+                self,
+                bits=self.bits[low:high],
+                mask=self.mask[low:high] - first,
+                place=self.place[low:high],
+                masks=stop - first,
+            )
+            first, done = stop, int(total[stop - 1])
+
     def of_masks(self, wanted: BoolMap) -> Lines:
         """The lines of some masks, (N,) bool; mask numbers stay as they are."""
         keep = wanted[self.mask]
@@ -61,9 +75,13 @@ class Runs:
     start: Ints
     end: Ints
 
+    def lengths(self) -> Ints:
+        """Pixels of each run."""
+        return self.end - self.start
+
     def areas(self, masks: int) -> Ints:
         """(N,) pixels inside each of that many masks."""
-        return sum_by(self.mask, self.end - self.start, masks)
+        return sum_by(self.mask, self.lengths(), masks)
 
     def of_masks(self, wanted: BoolMap) -> Runs:
         """The runs of some masks, (N,) bool."""
@@ -73,6 +91,17 @@ class Runs:
             place=self.place[keep],
             start=self.start[keep],
             end=self.end[keep],
+        )
+
+    def halved(self) -> Runs:
+        """The pixels of even line and even place along it, in an image of half the size."""
+        start, end = (self.start + 1) // 2, (self.end + 1) // 2
+        keep = (self.place % 2 == 0) & (start < end)
+        return Runs(
+            mask=self.mask[keep],
+            place=self.place[keep] // 2,
+            start=start[keep],
+            end=end[keep],
         )
 
     @classmethod
@@ -90,10 +119,19 @@ class Runs:
 
     def pixels(self, length: int) -> Ints:
         """Flat indices (place * length + i) of all pixels, run after run."""
-        lengths = self.end - self.start
+        return self._counted(self.place * length + self.start)
+
+    def along(self) -> Ints:
+        """Places along the line of all pixels, run after run."""
+        return self._counted(self.start)
+
+    def _counted(self, first: Ints) -> Ints:
+        """Numbers counted up from the first of each run."""
+        lengths = self.lengths()
         before = np.cumsum(lengths) - lengths
-        first = self.place * length + self.start - before
-        return np.repeat(first, lengths) + np.arange(int(lengths.sum()))
+        counted: Ints = np.repeat(first - before, lengths)
+        counted += np.arange(counted.size)
+        return counted
 
 
 def sum_by(group: Ints, values: Ints, groups: int) -> Ints:
@@ -102,56 +140,29 @@ def sum_by(group: Ints, values: Ints, groups: int) -> Ints:
     return np.bincount(group, weights=values, minlength=groups).astype(np.int64)
 
 
-def lines_from_dense(masks: BoolMap) -> Iterator[tuple[slice, Lines]]:
-    """Rows of (N, H, W) bool masks, a bounded share of the masks at a time."""
+def lines_from_dense(masks: BoolMap) -> Lines:
+    """The rows of (N, H, W) bool masks."""
     count, height, width = masks.shape
-    mask, place = np.nonzero(masks.any(axis=2))
-    per_mask = np.bincount(mask, minlength=count)
-    for part, lines in _chunks(per_mask, width):
-        rows = masks[mask[lines], place[lines]]
-        bits = np.zeros((rows.shape[0], width // 8 + 1), dtype=np.uint8)
-        packed = np.packbits(rows, axis=1)
-        bits[:, : packed.shape[1]] = packed
-        yield (
-            part,
-            Lines(
-                bits=bits,
-                mask=mask[lines] - part.start,
-                place=place[lines],
-                masks=part.stop - part.start,
-                places=height,
-                length=width,
-            ),
-        )
+    mask, place = np.nonzero(_any(masks))
+    bits = np.zeros((mask.size, width // 8 + 1), dtype=np.uint8)
+    packed = np.packbits(masks[mask, place], axis=1)
+    bits[:, : packed.shape[1]] = packed
+    return Lines(bits=bits, mask=mask, place=place, masks=count, places=height, length=width)
 
 
-def lines_from_rles(rles: Sequence[Rle], height: int, width: int) -> Iterator[tuple[slice, Lines]]:
-    """Columns of masks of height x width px that are held as COCO run lengths, likewise."""
+def lines_from_rles(rles: Sequence[Rle], height: int, width: int) -> Lines:
+    """The columns of masks of height x width px that are held as COCO run lengths."""
     runs = _column_runs(rles, height)
     # A column may hold several runs; it is one line.
     new = np.ones(runs.mask.size, dtype=bool)
     new[1:] = (np.diff(runs.mask) != 0) | (np.diff(runs.place) != 0)
     line = np.cumsum(new) - 1
     mask, place = runs.mask[new], runs.place[new]
-    per_mask = np.bincount(mask, minlength=len(rles))
-    for part, lines in _chunks(per_mask, height):
-        first, last = np.searchsorted(line, (lines.start, lines.stop))
-        count = lines.stop - lines.start
-        # Whole 64-bit words, for the prefix sums of _fill.
-        stride = (height // 64 + 1) * 64
-        at = (line[first:last] - lines.start) * stride
-        bits = _fill(at + runs.start[first:last], at + runs.end[first:last], count * stride)
-        yield (
-            part,
-            Lines(
-                bits=bits.reshape(count, stride // 8),
-                mask=mask[lines] - part.start,
-                place=place[lines],
-                masks=part.stop - part.start,
-                places=width,
-                length=height,
-            ),
-        )
+    # Whole 64-bit words, for the prefix sums of _fill.
+    stride = (height // 64 + 1) * 64
+    bits = _fill(line * stride + runs.start, line * stride + runs.end, mask.size * stride)
+    bits = bits.reshape(mask.size, stride // 8)
+    return Lines(bits=bits, mask=mask, place=place, masks=len(rles), places=width, length=height)
 
 
 def erode(lines: Lines, radius_px: Ints) -> Runs:
@@ -195,6 +206,15 @@ def runs_of(lines: Lines) -> Runs:
     )
 
 
+def _any(masks: BoolMap) -> BoolMap:
+    """(N, H) which rows hold a pixel; eight pixels at a time where memory allows it."""
+    if masks.shape[2] % 8 or not masks.flags.c_contiguous:
+        rows: BoolMap = np.logical_or.reduce(masks, axis=2)
+        return rows
+    words: NDArray[np.uint64] = np.bitwise_or.reduce(masks.view(np.uint64), axis=2)
+    return words.astype(np.bool_)
+
+
 def _erode_across(lines: Lines, radius: Ints) -> Lines:
     """Keep the pixels whose neighbours in the r lines on both sides are inside too."""
     here = np.arange(lines.mask.size)
@@ -217,17 +237,6 @@ def _erode_across(lines: Lines, radius: Ints) -> Lines:
         eroded[wanted] = table[first[wanted]] & table[last[wanted] - width + 1]
         table = table[:-width] & table[width:]
     return replace(lines, bits=eroded, mask=lines.mask[here], place=lines.place[here])
-
-
-def _chunks(lines_per_mask: Ints, length: int) -> Iterator[tuple[slice, slice]]:
-    """Masks and their lines in parts of at most _CHUNK_PIXELS, but at least one mask."""
-    ends = np.cumsum(lines_per_mask)
-    budget = max(1, _CHUNK_PIXELS // max(length, 1))
-    first = lines = 0
-    while first < ends.size:
-        stop = max(int(np.searchsorted(ends, lines + budget, side="right")), first + 1)
-        yield slice(first, stop), slice(lines, int(ends[stop - 1]))
-        first, lines = stop, int(ends[stop - 1])
 
 
 def _column_runs(rles: Sequence[Rle], height: int) -> Runs:

@@ -46,15 +46,16 @@ class Sorted:
 
     def median_deviation(self, centre: Doubles) -> Doubles:
         """Median of the absolute differences to a number inside each group, (N,); NaN if empty."""
-        lower = self._nearest(centre, (self.size - 1) // 2)
-        upper = self._nearest(centre, self.size // 2)
-        return 0.5 * (lower + upper)
+        ranks = np.maximum(np.stack([self.size - 1, self.size], axis=1) // 2, 0)
+        ranks[self.size == 0] = 0
+        middle: Doubles = self._nearest(centre[:, None], ranks).mean(axis=1)
+        return middle
 
     def part(self, first: Ints, size: Ints) -> Sorted:
         """A stretch of each group: size numbers from the first-th on, (N,) each."""
         return Sorted(self.values, self.start + first, size)
 
-    def below(self, limit: Doubles | float) -> Ints:
+    def below(self, limit: AnyArray | float) -> Ints:
         """(N,) how many numbers of each group are smaller than its limit; NaN is larger."""
         low, high = np.zeros_like(self.size), self.size.copy()
         for _ in range(_bits(self.size)):
@@ -64,12 +65,11 @@ class Sorted:
         return low
 
     def _nearest(self, centre: Doubles, rank: Ints) -> Doubles:
-        """The rank-th smallest distance to the centre.
+        """(N, Q) the rank-th smallest distance to the centre.
 
         The rank + 1 nearest numbers stand side by side, so only their place is searched.
         """
-        rank = np.maximum(rank, 0)
-        low, high = np.zeros_like(self.size), np.maximum(self.size - 1 - rank, 0)
+        low, high = np.zeros_like(rank), np.maximum(self.size[:, None] - 1 - rank, 0)
         for _ in range(_bits(self.size)):
             middle = (low + high) // 2
             left, right = self._reach(centre, middle, rank)
@@ -80,8 +80,7 @@ class Sorted:
         return np.minimum(best, before)
 
     def _reach(self, centre: Doubles, first: Ints, rank: Ints) -> tuple[Doubles, Doubles]:
-        left = centre - self._at(first[:, None])[:, 0]
-        return left, self._at((first + rank)[:, None])[:, 0] - centre
+        return centre - self._at(first), self._at(first + rank) - centre
 
     def _at(self, index: Ints) -> Doubles:
         """(N, Q) the numbers at the given places of each group; NaN for empty groups."""
@@ -105,19 +104,22 @@ class Groups:
         self._start = np.cumsum(size) - size
         self._keys = np.repeat(np.arange(size.size, dtype=np.uint64) << np.uint64(32), size)
 
-    def sort(self, values: FloatMap) -> Sorted:
+    def sort(self, values: FloatMap, known: Ints | None = None) -> Sorted:
         """Sort each group, all in one go; NaN, the unknown, is left out.
 
         Group and value are packed into one 64-bit key: one sort of plain integers.
 
         Args:
             values: (P,) float32, P being the sum of all sizes.
+            known: (N,) how many of each group are not NaN, where that is known already.
         """
         keys = self._keys | _ascending(values)
         keys.sort()
         everything = Sorted(_from_ascending(keys.astype(np.uint32)), self._start, self._size)
         # NaN comes last in its group.
-        return everything.part(np.zeros_like(self._size), everything.below(np.inf))
+        if known is None:
+            known = everything.below(np.inf)
+        return everything.part(np.zeros_like(known), known)
 
 
 def _ascending(values: FloatMap) -> AnyArray:
