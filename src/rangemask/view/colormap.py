@@ -270,7 +270,9 @@ def _picture(
         font_px=font_px,
         ticks_for=lambda fits: scale_ticks(colour_range, rig, fits)[0],
         unit=unit,
-        unknown=lambda high, wide: unknown_pattern(high, wide, max(6, font_px // 2)),
+        unknown=None
+        if quantity == "share"
+        else lambda high, wide: unknown_pattern(high, wide, max(6, font_px // 2)),
     )
     return np.concatenate([image, strip])
 

@@ -20,7 +20,7 @@ Caption: TypeAlias = Literal["label", "distance"]
 
 _UNKNOWN_CLASS: Colour = (128, 128, 128)
 _EDGE_POINTS = 64
-_WIDEST_LABEL = 0.5
+_WIDEST_LABEL = 0.3
 """Of the image's width; longer names are cut."""
 _REACH = 0.25
 """Of the image's diagonal: how far a label may be from its object."""
@@ -179,7 +179,7 @@ def _labels(
     pen: Pen,
     caption: Caption,
 ) -> None:
-    room = max(round(_WIDEST_LABEL * drawn.width), min(drawn.width, 12 * pen.font_px))
+    room = max(round(_WIDEST_LABEL * drawn.width), min(drawn.width, 14 * pen.font_px))
     plates: list[tuple[int, Plate, Target]] = []
     for index in reversed(drawn.far_to_near()):
         if not contours[index]:

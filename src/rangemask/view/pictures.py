@@ -14,6 +14,8 @@ from rangemask.structures.images import write_image
 from rangemask.view.colormap import ColourRange, MapName, depth_picture, disparity_picture
 from rangemask.view.overlay import Drawn, instances_picture, overlay_picture, semantic_picture
 
+LEFT = "frame/left.png"
+CONFIDENCE = "stereo/confidence.png"
 DISPARITY = "stereo/disparity.png"
 INSTANCES = "segmentation/instances.png"
 MASKS = "segmentation/overlay.png"

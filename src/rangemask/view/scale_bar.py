@@ -75,7 +75,7 @@ def draw_scale(
     font_px: int,
     ticks_for: Callable[[Callable[[list[float], int], bool]], list[Tick]],
     unit: str,
-    unknown: Callable[[int, int], ImageArray],
+    unknown: Callable[[int, int], ImageArray] | None,
 ) -> ImageArray:
     """The strip under a map: colours, ticks, unit, and what unknown looks like.
 
@@ -85,13 +85,14 @@ def draw_scale(
         font_px: size of its text, px.
         ticks_for: gives the ticks, asked with what fits on this bar.
         unit: written after each tick.
-        unknown: draws the pattern of unknown pixels, (height, width) to an image.
+        unknown: draws the pattern of unknown pixels, (height, width) to an image; None where
+            none can be.
 
     Returns:
         (h, width, 3) uint8, its height following the font alone; empty where the width has no
         room for a scale.
     """
-    room = _Room.of(width, font_px)
+    room = _Room.of(width, font_px, legend=unknown is not None)
     if room is None:
         return np.zeros((0, width, 3), dtype=np.uint8)
     strip = np.full((room.height, width, 3), _PAPER, dtype=np.uint8)
@@ -111,7 +112,7 @@ def draw_scale(
         half = max(1, font_px // 12)
         strip[bottom : bottom + room.tick_px, max(0, x - half // 2) : x + (half + 1) // 2] = _INK
         _centred(strip, x, room.baseline, f"{tick.text} {unit}", font_px)
-    if room.legend_x is not None:
+    if unknown is not None and room.legend_x is not None:
         box = room.bar_height
         strip[top:bottom, room.legend_x : room.legend_x + 2 * box] = unknown(box, 2 * box)
         x = room.legend_x + 2 * box + font_px // 2
@@ -133,7 +134,7 @@ class _Room:
     legend_x: int | None
 
     @classmethod
-    def of(cls, width: int, font_px: int) -> _Room | None:
+    def of(cls, width: int, font_px: int, *, legend: bool) -> _Room | None:
         pad = max(4, font_px // 2)
         bar_height = round(font_px * 0.8)
         tick_px = max(2, font_px // 4)
@@ -142,7 +143,7 @@ class _Room:
         legend_px = 2 * bar_height + font_px // 2 + text_width("unknown", font_px)
         left = round(1.6 * font_px)
         with_legend = width - 2 * left - legend_px - 2 * pad
-        legend = with_legend >= 6 * font_px
+        legend = legend and with_legend >= 6 * font_px
         bar_px = with_legend if legend else width - 2 * left
         if bar_px < 4 * font_px:
             return None
