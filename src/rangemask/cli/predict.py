@@ -91,8 +91,10 @@ def predict(
     rig_value = _load_rig(rig, left)
     sources = _sources(left, right, layout, rig_value, left_pattern, right_pattern)
     options: dict[str, Any] = {} if quality is None else {"quality": quality}
+    if fill:
+        options["fill"] = True
     pipeline = Pipeline(
-        stereo=load_stereo(stereo, **options, **({"fill": True} if fill else {})),
+        stereo=load_stereo(stereo, **options),
         masks=load_masks(masks),
         depth=None if depth is None else load_depth(depth),
         labels=None if labels is None else [name.strip() for name in labels.split(",")],

@@ -1,1 +1,31 @@
-"""Numbers from arrays: disparity, depth and mask errors."""
+"""Numbers from arrays: errors of disparity, depth, masks and classes; docs/metrics.md."""
+
+from rangemask.metrics.confidence import Sparsification, sparsification
+from rangemask.metrics.depth import DepthMetrics, depth_metrics
+from rangemask.metrics.disparity import DisparityMetrics, disparity_metrics
+from rangemask.metrics.masks import (
+    AveragePrecision,
+    MaskMetrics,
+    average_precision,
+    boundary_f,
+    iou_matrix,
+    mask_metrics,
+)
+from rangemask.metrics.semantic import SemanticMetrics, semantic_metrics
+
+__all__ = [
+    "AveragePrecision",
+    "DepthMetrics",
+    "DisparityMetrics",
+    "MaskMetrics",
+    "SemanticMetrics",
+    "Sparsification",
+    "average_precision",
+    "boundary_f",
+    "depth_metrics",
+    "disparity_metrics",
+    "iou_matrix",
+    "mask_metrics",
+    "semantic_metrics",
+    "sparsification",
+]

@@ -1,0 +1,44 @@
+"""Checks that all metrics begin with."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rangemask.errors import InputError
+from rangemask.geometry.arrays import AnyArray, BoolMap
+
+
+def as_map(values: AnyArray, what: str) -> NDArray[np.float64]:
+    """A map of numbers as float64.
+
+    Raises:
+        InputError: it is not of shape (H, W).
+    """
+    array = np.asarray(values)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"{what} must be numbers of shape (H, W), got {array.dtype} {array.shape}."
+        )
+    return array.astype(np.float64)
+
+
+def known_truth(
+    truth: AnyArray, shape: tuple[int, ...], valid: BoolMap | None, what: str
+) -> tuple[NDArray[np.float64], BoolMap]:
+    """The truth as float64, and where it is known and asked for.
+
+    Raises:
+        InputError: truth or valid do not have the prediction's shape.
+    """
+    array = as_map(truth, what)
+    if array.shape != shape:
+        raise InputError(
+            f"{what} has shape {array.shape}, the prediction {shape}. Are they of the same frame?"
+        )
+    known = np.isfinite(array)
+    if valid is not None:
+        if valid.shape != shape or valid.dtype != np.bool_:
+            raise InputError(f"valid must be bool {shape}, got {valid.dtype} {valid.shape}.")
+        known &= valid
+    return array, known

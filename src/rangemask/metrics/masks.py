@@ -1,0 +1,244 @@
+"""Instance masks against the truth: IoU, precision and recall, average precision, boundaries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from rangemask.errors import InputError
+from rangemask.geometry.arrays import BoolMap
+from rangemask.structures import MaskSet
+
+COCO_IOUS = tuple(0.5 + 0.05 * i for i in range(10))
+_RECALLS = np.linspace(0, 1, 101)
+
+
+def iou_matrix(predicted: BoolMap, truth: BoolMap) -> NDArray[np.float64]:
+    """Intersection over union of every pair.
+
+    Args:
+        predicted: (N, H, W) bool.
+        truth: (M, H, W) bool.
+
+    Returns:
+        (N, M); two empty masks have 0.
+
+    Raises:
+        InputError: the masks do not have one size.
+    """
+    if predicted.ndim != 3 or truth.ndim != 3 or predicted.shape[1:] != truth.shape[1:]:
+        raise InputError(
+            f"masks must be (N, H, W) of one size, got {predicted.shape} and {truth.shape}."
+        )
+    # One product of 0/1 matrices; float32 counts exactly up to 2^24 pixels.
+    first = predicted.reshape(len(predicted), math.prod(predicted.shape[1:])).astype(np.float32)
+    second = truth.reshape(len(truth), math.prod(truth.shape[1:])).astype(np.float32)
+    shared = (first @ second.T).astype(np.float64)
+    union = first.sum(1, dtype=np.float64)[:, None] + second.sum(1, dtype=np.float64) - shared
+    ious = np.zeros_like(shared)
+    np.divide(shared, union, out=ious, where=union > 0)
+    return ious
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskMetrics:
+    """Counts and shares of one image or many; NaN where there is nothing to divide by."""
+
+    truths: int
+    predictions: int
+    matched: int
+    """Pairs with an IoU of at least the threshold."""
+    mean_iou: float
+    """Mean over the truths of the IoU with their partner (best one-to-one match), 0 if none."""
+    precision: float
+    recall: float
+    f1: float
+    panoptic_quality: float
+    """Sum of the IoUs of matched pairs / (matched + half of all that is not) (Kirillov, 2019)."""
+
+    def to_dict(self) -> dict[str, float | int]:
+        """As plain values."""
+        return asdict(self)
+
+
+def mask_metrics(
+    predicted: MaskSet, truth: MaskSet, *, iou: float = 0.5, use_labels: bool = False
+) -> MaskMetrics:
+    """Compare the masks of one image, matched one to one so that the sum of IoUs is largest.
+
+    Args:
+        predicted: what was found.
+        truth: what is there.
+        iou: from which a pair counts as matched.
+        use_labels: whether only masks of one label can match.
+
+    Raises:
+        InputError: sizes differ, or the threshold is not in (0, 1].
+    """
+    if not 0 < iou <= 1:
+        raise InputError(f"the IoU threshold must lie within (0, 1], got {iou}.")
+    overlaps = _overlaps(predicted, truth, use_labels=use_labels)
+    rows, columns = linear_sum_assignment(overlaps, maximize=True)
+    best = overlaps[rows, columns]
+    matched = int((best >= iou).sum())
+    n, m = overlaps.shape
+    return MaskMetrics(
+        truths=m,
+        predictions=n,
+        matched=matched,
+        mean_iou=float(best.sum() / m) if m else math.nan,
+        precision=matched / n if n else math.nan,
+        recall=matched / m if m else math.nan,
+        f1=2 * matched / (n + m) if n + m else math.nan,
+        panoptic_quality=float(best[best >= iou].sum()) / ((n + m) / 2) if n + m else math.nan,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AveragePrecision:
+    """COCO's summary; NaN where there is no truth."""
+
+    ap: float
+    """Mean over IoU 0.50 to 0.95."""
+    ap50: float
+    ap75: float
+
+    def to_dict(self) -> dict[str, float]:
+        """As plain values."""
+        return asdict(self)
+
+
+def average_precision(
+    images: Sequence[tuple[MaskSet, MaskSet]], *, use_labels: bool = True, most: int = 100
+) -> AveragePrecision:
+    """Average precision of many images, as COCO computes it (Lin et al., ECCV 2014).
+
+    Args:
+        images: pairs of predicted and true masks.
+        use_labels: mean over labels; without it all masks are of one class.
+        most: predictions counted per image and label, the surest first.
+
+    Raises:
+        InputError: sizes differ within a pair.
+    """
+    names = sorted({label for _, truth in images for label in truth.labels})
+    labels: Sequence[str | None] = names if use_labels else [None]
+    table = [_class_precision(images, label, most) for label in labels]
+    rows = np.array([row for row in table if row is not None])
+    if rows.size == 0:
+        return AveragePrecision(ap=math.nan, ap50=math.nan, ap75=math.nan)
+    mean = rows.mean(axis=0)
+    return AveragePrecision(ap=float(mean.mean()), ap50=float(mean[0]), ap75=float(mean[5]))
+
+
+def boundary_f(predicted: BoolMap, truth: BoolMap, *, tolerance: float = 0.008) -> float:
+    """F-measure of contours (Perazzi et al., DAVIS, CVPR 2016).
+
+    Args:
+        predicted: (H, W) bool.
+        truth: (H, W) bool.
+        tolerance: how far contours may lie apart: px, or below 1 a share of the diagonal.
+
+    Returns:
+        0 to 1; 1 where both are empty.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    if predicted.shape != truth.shape or predicted.ndim != 2:
+        raise InputError(f"masks must be (H, W), got {predicted.shape} and {truth.shape}.")
+    radius = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*truth.shape))
+    first, second = _contour(predicted), _contour(truth)
+    if not first.any() and not second.any():
+        return 1.0
+    if not first.any() or not second.any():
+        return 0.0
+    precision = float((_distance_to(second)[first] <= radius).mean())
+    recall = float((_distance_to(first)[second] <= radius).mean())
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _overlaps(predicted: MaskSet, truth: MaskSet, *, use_labels: bool) -> NDArray[np.float64]:
+    if (predicted.height, predicted.width) != (truth.height, truth.width):
+        raise InputError(
+            f"predicted masks are {predicted.width} x {predicted.height} px, true ones "
+            f"{truth.width} x {truth.height}. Are they of the same image?"
+        )
+    overlaps = iou_matrix(predicted.dense(), truth.dense())
+    if use_labels and overlaps.size:
+        overlaps *= np.array(predicted.labels)[:, None] == np.array(truth.labels)
+    return overlaps
+
+
+def _class_precision(
+    images: Sequence[tuple[MaskSet, MaskSet]], label: str | None, most: int
+) -> NDArray[np.float64] | None:
+    """Interpolated precision at each of COCO's IoUs for one class; None without truth."""
+    scores: list[float] = []
+    hits: list[NDArray[np.bool_]] = []
+    truths = 0
+    for predicted, truth in images:
+        found = _of_label(predicted, label)
+        order = np.argsort([-score for score in found.scores], kind="stable")[:most]
+        found, wanted = found.select(order.tolist()), _of_label(truth, label)
+        truths += len(wanted)
+        scores += found.scores
+        hits.append(_greedy(_overlaps(found, wanted, use_labels=False)))
+    if truths == 0:
+        return None
+    order = np.argsort(-np.array(scores), kind="stable")
+    hit = np.concatenate(hits, axis=1)[:, order]
+    return np.array([_interpolated(row, truths) for row in hit])
+
+
+def _greedy(overlaps: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which predictions (surest first) take a truth of their own, at each of COCO's IoUs."""
+    hit = np.zeros((len(COCO_IOUS), len(overlaps)), dtype=bool)
+    for i, threshold in enumerate(COCO_IOUS):
+        free = overlaps.copy()
+        for row in range(len(overlaps)):
+            if free.shape[1] == 0:
+                break
+            best = len(free[row]) - 1 - int(free[row][::-1].argmax())
+            if free[row, best] >= min(threshold, 1 - 1e-10):
+                hit[i, row] = True
+                free[:, best] = -1
+    return hit
+
+
+def _interpolated(hit: NDArray[np.bool_], truths: int) -> float:
+    """Mean precision at 101 recalls, each the best precision at that recall or beyond."""
+    if hit.size == 0:
+        return 0.0
+    positives = np.cumsum(hit)
+    recall = positives / truths
+    precision = positives / np.arange(1, len(hit) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    place = np.searchsorted(recall, _RECALLS, side="left")
+    reached = place < len(envelope)
+    return float(np.where(reached, envelope[np.minimum(place, len(envelope) - 1)], 0).mean())
+
+
+def _of_label(masks: MaskSet, label: str | None) -> MaskSet:
+    if label is None:
+        return masks
+    return masks.select([i for i, name in enumerate(masks.labels) if name == label])
+
+
+def _contour(mask: BoolMap) -> BoolMap:
+    """Pixels of the mask with a neighbour outside, or at the image's border."""
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    inner: BoolMap = cv2.erode(padded, cross)[1:-1, 1:-1] > 0
+    return mask & ~inner
+
+
+def _distance_to(contour: BoolMap) -> NDArray[np.float32]:
+    outside = (~contour).astype(np.uint8)
+    return cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).astype(np.float32)
