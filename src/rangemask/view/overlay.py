@@ -22,7 +22,16 @@ _UNKNOWN_CLASS: Colour = (128, 128, 128)
 _EDGE_POINTS = 64
 _WIDEST_LABEL = 0.3
 """Of the image's width; longer names are cut."""
-_REACH = 0.25
+_FONT_SIZES = (1.0, 0.85, 0.72)
+"""Of labels, against the pen's, the next where the one before would crowd the image."""
+_SMALLEST_FONT_PX = 10
+_CROWDED = 0.2
+"""Share of the image under labels from which they become smaller."""
+_FULL = 0.3
+"""Share of the image under labels from which no further ones are drawn."""
+_FEW = 8
+"""Labels that are tried whatever they cover."""
+_REACH = 0.18
 """Of the image's diagonal: how far a label may be from its object."""
 
 
@@ -179,16 +188,13 @@ def _labels(
     pen: Pen,
     caption: Caption,
 ) -> None:
-    room = max(round(_WIDEST_LABEL * drawn.width), min(drawn.width, 14 * pen.font_px))
-    plates: list[tuple[int, Plate, Target]] = []
-    for index in reversed(drawn.far_to_near()):
-        if not contours[index]:
-            continue
-        name, suffix = _caption(drawn.things[index], caption)
-        plate = Plate.fit(name, suffix, pen.font_px, room_px=room)
-        if plate is not None:
-            target = _target(drawn.cuts[index], contours[index], plate)
-            plates.append((index, plate, target))
+    near_first = [i for i in reversed(drawn.far_to_near()) if contours[i]]
+    captions = [_caption(drawn.things[i], caption) for i in near_first]
+    plates = [
+        (index, plate, _target(drawn.cuts[index], contours[index], plate))
+        for index, plate in zip(near_first, _plates(captions, drawn, pen), strict=False)
+        if plate is not None
+    ]
     labelled = sum(1 for lines in contours if lines)
     spots, note = _spots([target for _, _, target in plates], labelled, drawn, pen)
     placed = [
@@ -202,6 +208,27 @@ def _labels(
         plate.draw(picture, spot.x, spot.y, colour)
     if note is not None:
         note.draw(picture, 0, drawn.height - note.height, WHITE)
+
+
+def _plates(captions: Sequence[tuple[str, str]], drawn: Drawn, pen: Pen) -> list[Plate | None]:
+    """Plates of the captions, smaller where there are many, and no more than leave the image seen.
+
+    Returns:
+        one per caption from the first on, None where the image is too narrow for it.
+    """
+    image_area = drawn.width * drawn.height
+    plates: list[Plate | None] = []
+    covered = np.zeros(0)
+    for size in _FONT_SIZES:
+        font_px = max(min(_SMALLEST_FONT_PX, pen.font_px), round(size * pen.font_px))
+        room = max(round(size * _WIDEST_LABEL * drawn.width), min(drawn.width, 14 * font_px))
+        plates = [Plate.fit(*caption, font_px, room_px=room) for caption in captions]
+        areas = [0 if plate is None else plate.width * plate.height for plate in plates]
+        covered = np.cumsum(areas) / image_area
+        if not plates or covered[-1] <= _CROWDED:
+            return plates
+    # A picture of few things is too small rather than too full: the first few may try.
+    return plates[: max(_FEW, int(np.searchsorted(covered, _FULL)))]
 
 
 def _spots(
