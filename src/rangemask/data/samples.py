@@ -22,7 +22,7 @@ def motorcycle() -> tuple[StereoFrame, FloatMap]:
     """
     from skimage.data import stereo_motorcycle
 
-    left, right, disparity_px = stereo_motorcycle()
+    left, right, disparity_px = stereo_motorcycle()  # type: ignore[no-untyped-call]
     rig = Rig.rectified(
         fx=994.978,
         cx=311.193,
