@@ -1,0 +1,94 @@
+"""From the raw disparities of two views to one dense surface, and what of it was matched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from rangemask.backends.stereo.sgbm.consistency import agree, hidden, look_up, without_speckles
+from rangemask.backends.stereo.sgbm.filling import fill_from_background, smooth
+from rangemask.backends.stereo.sgbm.planes import doubtful, even_regions, fit_planes
+from rangemask.backends.stereo.sgbm.views import TwoViews
+from rangemask.geometry.arrays import BoolMap, FloatMap, ImageArray
+
+AGREEMENT_PX = 1.2
+SPECKLE_SHARE, LEAST_SPECKLE_PX, MOST_SPECKLE_PX = 2.7e-4, 20, 400
+"""Islands smaller than this share of the image are noise: 100 px of 741 x 500."""
+
+HIDDEN_PX = 1.5
+ON_PLANE_PX = 1.5
+ON_SURFACE_PX = 1.0
+WINDOW_PX = 11
+GUESSED = 0.3
+"""Confidence of a guess, against that of a match with the same surroundings."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """One disparity for every pixel, and how it was come by."""
+
+    disparity_px: FloatMap
+    """(H, W); NaN only where nothing at all matched."""
+    confidence: FloatMap
+    """(H, W) in [0, 1]."""
+    matched: BoolMap
+    """(H, W): the images themselves say so; elsewhere it is a guess."""
+    occluded: BoolMap
+    """(H, W): hidden from the right camera, or outside its image."""
+
+
+def build_surface(left: ImageArray, right: ImageArray, views: TwoViews) -> Surface:
+    """Check, repair and judge the raw disparities of an (H, W, 3) RGB pair."""
+    sure_px = _agreed(views)
+    sure_px, planes_px = _with_planes(left, sure_px, views.certainty)
+    known_px = np.where(np.isfinite(sure_px), sure_px, planes_px)
+    surface_px = smooth(fill_from_background(known_px))
+    unseen = hidden(surface_px, views.right_px, views.left_px, HIDDEN_PX)
+    on_surface = np.abs(views.left_px - surface_px) <= ON_SURFACE_PX
+    on_plane = np.abs(planes_px - surface_px) <= ON_SURFACE_PX
+    fits = on_surface | on_plane
+    matched = np.isfinite(sure_px) | (fits & ~unseen)
+    surface_px = np.where(np.isfinite(sure_px), sure_px, surface_px)
+    return Surface(surface_px, _confidence(surface_px, matched, views), matched, unseen & ~matched)
+
+
+def _agreed(views: TwoViews) -> FloatMap:
+    agreed = agree(views.left_px, views.right_px, AGREEMENT_PX)
+    speckle_px = int(np.clip(SPECKLE_SHARE * agreed.size, LEAST_SPECKLE_PX, MOST_SPECKLE_PX))
+    return without_speckles(np.where(agreed, views.left_px, np.float32(np.nan)), speckle_px)
+
+
+def _with_planes(
+    left: ImageArray, sure_px: FloatMap, certainty: FloatMap
+) -> tuple[FloatMap, FloatMap]:
+    """Matches without the doubtful ones, and the planes of even regions."""
+    regions = even_regions(left)
+    believed_px = np.where(doubtful(sure_px, regions), np.float32(np.nan), sure_px)
+    planes_px = fit_planes(believed_px, certainty, regions)
+    confirmed = np.abs(sure_px - planes_px) < ON_PLANE_PX
+    return np.where(confirmed, sure_px, believed_px), planes_px
+
+
+def _confidence(surface_px: FloatMap, matched: BoolMap, views: TwoViews) -> FloatMap:
+    """Product of what speaks for a pixel; (H, W) in [0, 1].
+
+    The two views agree here and all around, the raw match was this one here and all around, its
+    cost beat the others, and the surface is smooth.
+    """
+    window = (WINDOW_PX, WINDOW_PX)
+    apart_px = np.nan_to_num(np.abs(look_up(views.right_px, surface_px) - surface_px), nan=99.0)
+    moved_px = np.nan_to_num(np.abs(views.left_px - surface_px), nan=99.0)
+    agreement = cv2.blur((apart_px <= AGREEMENT_PX).astype(np.float32), window)
+    moved = cv2.blur(np.minimum(moved_px, 5.0).astype(np.float32), window)
+    rough_px = cv2.blur(np.abs(surface_px - cv2.blur(surface_px, window)), window)
+    confidence = (
+        (0.25 + 0.75 * np.exp(-0.5 * apart_px))
+        * (0.1 + 0.9 * agreement)
+        * (0.2 + 0.8 * np.exp(-moved))
+        * (0.1 + 0.9 * cv2.blur(views.certainty, (3, 3)))
+        / (1.0 + rough_px)
+    )
+    confidence[~matched] *= GUESSED
+    return np.asarray(np.clip(np.nan_to_num(confidence), 0.0, 1.0), np.float32)
