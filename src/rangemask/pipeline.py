@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from rangemask._version import __version__
 from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
 from rangemask.backends.registry import load_depth, load_masks, load_stereo
 from rangemask.camera.rectify import Rectification
 from rangemask.errors import InputError
+from rangemask.fusion.filters import keep_areas, keep_distances, keep_labels, keep_scores
 from rangemask.fusion.measure import MeasureConfig, measure_masks
 from rangemask.geometry import Rig, depth_from_disparity
 from rangemask.structures import (
@@ -37,7 +37,7 @@ class FusionConfig:
     """What happens between masks and depth, and which objects are kept.
 
     Raises:
-        ValueError: a limit is negative, or the range is empty.
+        InputError: a limit is impossible, or the range is empty.
     """
 
     measure: MeasureConfig = field(default_factory=MeasureConfig)
@@ -45,19 +45,21 @@ class FusionConfig:
     """Objects nearer than this are dropped, and those of unknown distance."""
     max_distance_m: float | None = None
     """Objects farther than this are dropped, and those of unknown distance."""
+    labels: tuple[str, ...] | None = None
+    """Objects with other labels are dropped."""
     min_score: float = 0.0
     """Objects that the segmenter is less sure of are dropped."""
     min_area_px: int = 0
     """Objects with fewer pixels are dropped."""
 
     def __post_init__(self) -> None:
-        low = 0.0 if self.min_distance_m is None else self.min_distance_m
-        high = np.inf if self.max_distance_m is None else self.max_distance_m
-        if low < 0 or not high > low:
-            raise ValueError(
-                f"expected 0 <= min_distance_m < max_distance_m, got {self.min_distance_m} and "
-                f"{self.max_distance_m}."
-            )
+        self.select(())  # the filters check their limits
+
+    def select(self, things: Iterable[SceneObject]) -> tuple[SceneObject, ...]:
+        """The objects that pass all filters."""
+        kept = keep_distances(things, min_m=self.min_distance_m, max_m=self.max_distance_m)
+        kept = keep_areas(keep_labels(kept, self.labels), min_px=self.min_area_px)
+        return keep_scores(kept, self.min_score)
 
 
 class Pipeline:
@@ -123,7 +125,7 @@ class Pipeline:
             confidence=depth.confidence,
             occluded=None if match is None else match.occluded,
             filled=depth.filled,
-            objects=self._measure(found.masks, depth, frame.rig),
+            objects=self._objects(found.masks, depth, frame.rig),
             semantic=found.semantic,
             provenance=self._provenance(used_stereo=match is not None),
         )
@@ -147,9 +149,9 @@ class Pipeline:
             return Segmentation(MaskSet(frame.height, frame.width))
         return self.masks(frame, depth=depth, labels=self.labels)
 
-    def _measure(self, masks: MaskSet, depth: DepthMap, rig: Rig | None) -> tuple[SceneObject, ...]:
+    def _objects(self, masks: MaskSet, depth: DepthMap, rig: Rig | None) -> tuple[SceneObject, ...]:
         measured = measure_masks(masks, depth, rig, self.fusion.measure)
-        return [
+        things = [
             SceneObject(
                 id=0,
                 label=label,
@@ -163,6 +165,8 @@ class Pipeline:
                 masks.rles, masks.labels, masks.scores, measured, strict=True
             )
         ]
+        nearest_first = sorted(self.fusion.select(things), key=_nearness)
+        return tuple(replace(thing, id=i) for i, thing in enumerate(nearest_first, start=1))
 
     def _provenance(self, *, used_stereo: bool) -> Provenance:
         used = (self.stereo if used_stereo else self.depth, self.masks)
@@ -170,6 +174,10 @@ class Pipeline:
             rangemask_version=__version__,
             models=tuple(model.passport for model in used if model is not None),
         )
+
+
+def _nearness(thing: SceneObject) -> float:
+    return thing.distance.median if thing.distance.known else math.inf
 
 
 def depth_of_match(match: StereoMatch, frame: StereoFrame) -> DepthMap:

@@ -101,7 +101,8 @@ def _windows_memory_gib() -> float | None:
     kernel: Any = getattr(ctypes, "windll").kernel32  # noqa: B009  # only there on Windows
     if not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
         return None
-    return round(status.total / 2**30, 1)
+    total: int = status.total
+    return round(total / 2**30, 1)
 
 
 def _version(package: str) -> str | None:
