@@ -61,12 +61,11 @@ def _run(
         np.minimum(step, inner, out=step)
         np.minimum(step, penalty, out=step)
         np.add(step, costs[:, y], out=step)
-        np.min(step, axis=0, out=least)
+        np.minimum.reduce(step, axis=0, out=least)
+        np.subtract(step, least, out=inner)
         if downwards:
-            np.subtract(step, least, out=inner)
             out[:, y] = inner
         else:
-            np.subtract(step, least, out=inner)
             np.add(out[:, y], inner, out=out[:, y])
 
 

@@ -27,7 +27,10 @@ INLIER_PX, LEAST_SUPPORT = 1.0, 0.5
 """A plane must pass that close to half of the (weighted) matches."""
 
 LEAST_MATCHES, LEAST_MATCH_SHARE, LEAST_EXTENT = 50, 0.02, 0.5
-HYPOTHESES, MOST_SAMPLES = 96, 2000
+WELL_MATCHED_SHARE = 0.97
+"""A region with so many matches needs no plane."""
+
+HYPOTHESES, MOST_SAMPLES = 96, 1000
 BEYOND_PX = 3.0
 """A plane may leave the range of matched disparities by this much."""
 
@@ -51,7 +54,9 @@ def even_regions(image: ImageArray) -> EvenRegions:
     """Connected regions of even colour of an (H, W, 3) RGB image."""
     calm = cv2.GaussianBlur(image, (5, 5), 0)
     steps = cv2.morphologyEx(calm, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    even = (np.asarray(steps).max(axis=2) < EVEN_GREY_LEVELS).astype(np.uint8)
+    red, green, blue = cv2.split(steps)
+    largest = cv2.max(cv2.max(red, green), blue)
+    even = cv2.threshold(largest, EVEN_GREY_LEVELS - 1, 1, cv2.THRESH_BINARY_INV)[1]
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(even, connectivity=4)
     depth_px = cv2.distanceTransform(even, cv2.DIST_L1, 3)
     return EvenRegions(
@@ -100,6 +105,8 @@ def _fit_region(
     inside = cv2.dilate((regions.labels[box] == label).astype(np.uint8), np.ones((5, 5))) > 0
     rows, columns = np.nonzero(inside & np.isfinite(matched_px[box]))
     if rows.size < max(LEAST_MATCHES, LEAST_MATCH_SHARE * area):
+        return
+    if rows.size >= WELL_MATCHED_SHARE * np.count_nonzero(inside):
         return
     if np.ptp(columns) < LEAST_EXTENT * width and np.ptp(rows) < LEAST_EXTENT * height:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from rangemask.backends.stereo.sgbm.paths import (
 from rangemask.backends.stereo.sgbm.span import DisparitySpan
 from rangemask.backends.stereo.sgbm.views import TwoViews
 from rangemask.backends.stereo.sgbm.winner import Winners, find_winners
-from rangemask.geometry.arrays import ImageArray
+from rangemask.geometry.arrays import FloatMap, ImageArray
 
 STRIP_ENTRIES = 64_000_000
 """Of a cost volume, one byte each; five such volumes are held at a time."""
@@ -38,17 +39,15 @@ def match_semiglobal(left: ImageArray, right: ImageArray, span: DisparitySpan) -
     """Disparities of both views of an (H, W, 3) RGB pair."""
     shape = left.shape[:2]
     left_view, right_view = view_of(left), view_of(right)
-    here = Winners(np.empty(shape, np.float32), np.empty(shape, np.float32))
-    there = Winners(np.empty(shape, np.float32), np.empty(shape, np.float32))
+    left_px, right_px, margin = (np.empty(shape, np.float32) for _ in range(3))
     for start, stop in strips(shape, span.count):
         first, last = max(start - STRIP_OVERLAP_ROWS, 0), min(stop + STRIP_OVERLAP_ROWS, shape[0])
         inner = slice(start - first, stop - first)
         found = _match_strip(left_view.rows(first, last), right_view.rows(first, last), span)
-        for target, source in zip((here, there), found, strict=True):
-            target.disparity_px[start:stop] = source.disparity_px[inner]
-            target.margin[start:stop] = source.margin[inner]
-    certainty = here.margin / (here.margin + np.float32(FAIR_MARGIN))
-    return TwoViews(here.disparity_px, there.disparity_px, certainty)
+        left_px[start:stop] = found.left_px[inner]
+        right_px[start:stop] = found.right_px[inner]
+        margin[start:stop] = found.margin[inner]
+    return TwoViews(left_px, right_px, margin / (margin + np.float32(FAIR_MARGIN)))
 
 
 def strips(shape: tuple[int, int], count: int) -> list[tuple[int, int]]:
@@ -60,16 +59,26 @@ def strips(shape: tuple[int, int], count: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-def _match_strip(
-    left: CensusView, right: CensusView, span: DisparitySpan
-) -> tuple[Winners, Winners]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Strip:
+    """Both views of some rows, (h, W) each, and the margin of the left one's winners."""
+
+    left_px: FloatMap
+    right_px: FloatMap
+    margin: FloatMap
+
+
+def _match_strip(left: CensusView, right: CensusView, span: DisparitySpan) -> _Strip:
     height, width = left.grey.shape
     costs = np.empty((span.count, height, width), np.uint8)
     fill_costs(left, right, span, costs)
     mirrored = np.empty_like(costs)
     _see_from_right(costs, span, mirrored)
     work = _Workspace(span, height, width)
-    return work.aggregate(costs, left.grey), work.aggregate(mirrored, right.grey)
+    found = _Strip(*(np.empty((height, width), np.float32) for _ in range(3)))
+    work.aggregate(costs, left.grey, Winners(found.left_px, found.margin))
+    work.aggregate(mirrored, right.grey, Winners(found.right_px))
+    return found
 
 
 def _see_from_right(costs: CostVolume, span: DisparitySpan, out: CostVolume) -> None:
@@ -96,13 +105,11 @@ class _Workspace:
         self.turned = np.empty((span.count, width, height), np.uint8)
         self.turned_paths = np.empty((span.count, width, height), np.uint8)
 
-    def aggregate(self, costs: CostVolume, grey: NDArray[np.uint8]) -> Winners:
-        """Four paths and the winners; the costs are overwritten."""
-        found = Winners(np.empty(grey.shape, np.float32), np.empty(grey.shape, np.float32))
+    def aggregate(self, costs: CostVolume, grey: NDArray[np.uint8], out: Winners) -> None:
+        """Four paths, then the winners into ``out``; the costs are overwritten."""
         add_vertical_paths(costs, jump_penalties(grey), self.vertical)
         transpose_slices(costs, self.turned)
         turned_grey = np.ascontiguousarray(grey.T)
         add_vertical_paths(self.turned, jump_penalties(turned_grey), self.turned_paths)
         transpose_slices(self.turned_paths, costs)
-        find_winners(self.vertical, costs, self.span, found)
-        return found
+        find_winners(self.vertical, costs, self.span, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,9 @@ class Winners:
 
     disparity_px: FloatMap
     """(H, W), sub-pixel."""
-    margin: FloatMap
-    """(H, W): cost of the best competitor minus cost of the winner; 0 where nothing speaks."""
+    margin: FloatMap | None = None
+    """(H, W): cost of the best competitor minus cost of the winner; 0 where nothing speaks.
+    None where nobody asked for it."""
 
 
 def find_winners(
@@ -34,7 +36,9 @@ def find_winners(
     row = _Row(span, vertical.shape[2])
     for y in range(vertical.shape[1]):
         row.read(vertical[:, y], horizontal[:, y])
-        row.choose(out.disparity_px[y], out.margin[y])
+        winner, lowest = row.choose(out.disparity_px[y])
+        if out.margin is not None:
+            row.compare(winner, lowest, out.margin[y])
 
 
 class _Row:
@@ -59,20 +63,26 @@ class _Row:
         np.left_shift(self.cost, self.bits, out=self.keys, dtype=self.type)
         np.bitwise_or(self.keys, self.index, out=self.keys)
 
-    def choose(self, disparity_px: NDArray[np.float32], margin: NDArray[np.float32]) -> None:
-        """Sub-pixel winner and its margin into two rows of W."""
-        best = self.keys.min(axis=0)
+    def choose(self, disparity_px: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        """Sub-pixel winner into a row of W; gives the winner's index and its cost."""
+        best = np.minimum.reduce(self.keys, axis=0)
         winner = best & self.mask
         lowest = (best >> self.bits).astype(np.float32)
         disparity_px[:] = self._offset(winner.astype(np.intp), lowest)
         disparity_px += winner
         disparity_px += self.span.first_px
+        return winner, lowest
+
+    def compare(
+        self, winner: NDArray[Any], lowest: NDArray[np.float32], margin: NDArray[np.float32]
+    ) -> None:
+        """Distance of the winner to its best competitor into a row of W."""
         # Unsigned numbers wrap, so that one comparison asks for both sides.
         np.subtract(self.index, winner - self.type(NEAR), out=self.keys)
         np.less_equal(self.keys, 2 * NEAR, out=self.near)
         np.multiply(self.near, NO_COST, out=self.contest, dtype=np.uint16, casting="unsafe")
         np.maximum(self.contest, self.cost, out=self.contest)
-        second = self.contest.min(axis=0)
+        second = np.minimum.reduce(self.contest, axis=0)
         margin[:] = np.where(second == NO_COST, 0.0, second - lowest)
 
     def _offset(self, winner: NDArray[np.intp], lowest: NDArray[np.float32]) -> NDArray[np.float32]:
