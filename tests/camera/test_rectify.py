@@ -134,6 +134,16 @@ def test_views_of_a_circular_fisheye_stay_finite() -> None:
         assert math.atan(480 / found.fx) == pytest.approx(half_angle, abs=0.01)
 
 
+@pytest.mark.parametrize("size", [(640, 480), (320, 240), (300, 300)])
+def test_the_view_of_a_lens_in_the_middle_is_in_the_middle(size: tuple[int, int]) -> None:
+    lens = Camera(
+        fx=500, fy=500, cx=319.5, cy=239.5, width=640, height=480, distortion=(-0.1, 0, 0, 0)
+    )
+    for field_of_view in (0.0, 1.0):
+        found = Rectification(Rig(left=lens), field_of_view=field_of_view, size=size).rig
+        assert (found.cx, found.cy) == pytest.approx(((size[0] - 1) / 2, (size[1] - 1) / 2))
+
+
 def test_a_lens_that_folds_shows_nothing_beyond_the_fold() -> None:
     lens = Camera(fx=300, fy=300, cx=320, cy=240, width=640, height=480, distortion=(-0.4, 0, 0, 0))
     result = Rectification(Rig(left=lens), field_of_view=1.0)

@@ -232,10 +232,12 @@ def test_aliases_that_fold_a_value_without_end_are_harmless(tmp_path: Path) -> N
     path.write_text("\n".join([*lines, "fx: *a59", "baseline_m: 1"]), encoding="utf-8")
     with pytest.raises(InputError, match="fx"):
         Rig.load(path)
-    merges = [f"m{i}: &m{i} {{<<: [*m{i - 1}, *m{i - 1}]}}" for i in range(1, 60)]
-    path.write_text("\n".join(["m0: &m0 {a: 1}", *merges, "fx: 1", "baseline_m: 1"]))
-    with pytest.raises(InputError, match="cx"):
-        Rig.load(path)
+    for key, words in (("<<", "cx: .* missing"), ("!!merge <<", "damaged")):
+        merges = [f"m{i}: &m{i} {{{key}: [*m{i - 1}, *m{i - 1}]}}" for i in range(1, 60)]
+        text = "\n".join(["m0: &m0 {a: 1}", *merges, "fx: 1", "baseline_m: 1"])
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=words):
+            Rig.load(path)
 
 
 def test_a_path_that_is_no_file_is_told_so(tmp_path: Path) -> None:
