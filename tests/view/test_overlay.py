@@ -153,9 +153,11 @@ def test_the_note_has_the_lower_left_corner(make_scene: SceneMaker, plates) -> N
     one = make_scene([(5, 200, 20, 20)]).objects[0]
     crowd = tuple(replace(one, id=i) for i in range(1, 200))
     overlay_picture(replace(make_scene([]), objects=crowd))
-    text, x, y, _, h = plates[-1]
+    text, x, y, w, h = plates[-1]
     assert text == f"{199 - (len(plates) - 1)} more without label"
     assert (x, y + h) == (0, 240)
+    for _, left, top, _, high in plates[:-1]:
+        assert left >= w or top + high <= y
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,28 @@ def test_a_smaller_picture_has_text_of_its_own_size(make_scene: SceneMaker, plat
     assert ids[75:175, 50:175].all()
     assert (ids > 0).sum() == 100 * 125
     assert picture.shape == small.shape
+
+
+def test_a_smaller_picture_keeps_the_shape_of_masks(make_scene: SceneMaker) -> None:
+    y, x = np.ogrid[:240, :320]
+    disc = (x - 160) ** 2 + (y - 120) ** 2 < 100**2
+    scene = make_scene([(0, 0, 9, 9)])
+    scene = replace(scene, objects=(replace(scene.objects[0], rle=Rle.encode(disc)),))
+    small = Drawn.of(scene, width=80).ids()
+    assert small.sum() == pytest.approx(disc.sum() / 16, rel=0.015)
+
+
+def test_specks_in_a_mask_have_no_outline_but_a_speck_alone_has(make_scene: SceneMaker) -> None:
+    mask = np.zeros((240, 320), dtype=bool)
+    mask[200:203, 50:53] = True
+    scene = make_scene([(0, 0, 9, 9)])
+    alone = replace(scene, objects=(replace(scene.objects[0], rle=Rle.encode(mask)),))
+    mask[20:120, 150:300] = True
+    beside = replace(scene, objects=(replace(scene.objects[0], rle=Rle.encode(mask)),))
+    # To its left, where no label goes.
+    around = scene.frame.left[200:203, 49]
+    assert not np.array_equal(overlay_picture(alone)[200:203, 49], around)
+    assert np.array_equal(overlay_picture(beside)[200:203, 49], around)
 
 
 def test_long_and_hostile_names_are_drawn(make_scene: SceneMaker, plates) -> None:

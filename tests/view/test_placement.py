@@ -118,6 +118,14 @@ def test_what_does_not_fit_is_left_out() -> None:
     assert place_labels([], width=1, height=1) == []
 
 
+def test_a_label_keeps_off_what_is_blocked_however_far_that_leads() -> None:
+    thing = target((10, 10, 10, 10))
+    spot = place_labels([thing], width=WIDTH, height=HEIGHT, blocked=[(0, 0, 399, 270)])[0]
+    assert spot.y >= 270
+    everything = [(0.0, 0.0, float(WIDTH), float(HEIGHT))]
+    assert place_labels([thing], width=WIDTH, height=HEIGHT, blocked=everything) == [None]
+
+
 def test_reach_limits_how_far_a_label_goes() -> None:
     targets = [target((190, 140, 20, 20))] * 60
     spots = place_labels(targets, width=WIDTH, height=HEIGHT, reach_px=50)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rangemask.view.palette import text_colour
 from rangemask.view.text import Pen, Plate, blend, draw_text, printable, text_width
 
 
@@ -45,6 +46,28 @@ def test_long_names_are_cut_and_short_ones_are_not() -> None:
     assert Plate.fit("person", " 1.52 m", 14, room_px=75).text == "1.52 m"
     assert Plate.fit("person", " 1.52 m", 14, room_px=10) is None
     assert Plate.fit("person", "", 14, room_px=10) is None
+
+
+def test_a_name_is_cut_no_more_than_it_must() -> None:
+    name = "i" * 60
+    for room in range(90, 200, 7):
+        cut = Plate.fit(name, " 1.52 m", 14, room_px=room)
+        kept = cut.text.count("i")
+        longer = Plate.fit("i" * (kept + 1) + "…", " 1.52 m", 14, room_px=1000)
+        assert longer.width > room
+
+
+@pytest.mark.parametrize("colour", [(240, 228, 66), (0, 60, 120)])
+def test_a_plate_has_its_colour_and_text_that_stands_out(colour: tuple[int, int, int]) -> None:
+    plate = Plate.fit("person 1.52 m", "", 20, room_px=400)
+    image = canvas(plate.width, plate.height)
+    plate.draw(image, 0, 0, colour)
+    assert np.array_equal(image[plate.height // 2, 4], colour)
+    shares = [(image == ink).all(axis=-1).mean() for ink in (colour, text_colour(colour))]
+    assert shares[0] > 0.4
+    assert 0.03 < shares[1] < 0.4
+    # Its corners are round: what was there before still shows.
+    assert np.abs(image[0, 0].astype(int) - 100).max() < 20
 
 
 def test_all_plates_of_a_size_are_equally_high() -> None:
