@@ -71,6 +71,8 @@ class Pipeline:
         depth: name of a monocular depth model, or a model; used where there is no pair.
         labels: what to look for, for segmenters that understand text.
         fusion: how distances are measured and which objects are kept.
+        field_of_view: of rectified images, for rigs that are not rectified: 0 keeps the largest
+            view without empty borders, 1 everything that the cameras saw.
 
     Raises:
         UnknownNameError: a model's name is unknown.
@@ -85,6 +87,7 @@ class Pipeline:
         depth: str | DepthModel | None = None,
         labels: Sequence[str] | None = None,
         fusion: FusionConfig | None = None,
+        field_of_view: float = 0.0,
     ) -> None:
         if stereo is None and depth is None:
             raise InputError("a pipeline needs a stereo matcher or a depth model, got neither.")
@@ -93,6 +96,7 @@ class Pipeline:
         self.depth = load_depth(depth) if isinstance(depth, str) else depth
         self.labels = tuple(labels) if labels is not None else None
         self.fusion = fusion if fusion is not None else FusionConfig()
+        self.field_of_view = field_of_view
         self._rectification: Rectification | None = None
 
     def __call__(self, frame: StereoFrame) -> Scene:
@@ -141,7 +145,7 @@ class Pipeline:
             )
         if self._rectification is None or self._rectification.source != rig:
             logger.info("the rig is not rectified: its images are rectified before matching")
-            self._rectification = Rectification(rig)
+            self._rectification = Rectification(rig, field_of_view=self.field_of_view)
         return self._rectification.rectify(frame)
 
     def _segment(self, frame: StereoFrame, depth: DepthMap) -> Segmentation:

@@ -65,7 +65,7 @@ def test_the_row_offset_is_the_shift(down_px: float, up: bool) -> None:
     assert check.rows_agree is False
     (warning,) = check.warnings()
     assert f"differ by {check.row_offset_px:.1f} px" in warning
-    assert "rangemask rectify" in warning
+    assert "--rig" in warning
 
 
 @pytest.mark.parametrize("turn_deg", [1.0, -1.0, 2.5])

@@ -215,7 +215,7 @@ def test_images_over_the_limit_are_refused(pair: PairOnDisk, run: Run) -> None:
         (("--masks", "xyz"), "known: geometry"),
         (("--depth", "xyz"), "no depth model"),
         (("--labels", "person"), "knows no names"),
-        (("--max-distance", "-1"), "max_distance_m"),
+        (("--max-distance", "-1"), "range of distances"),
         (("--layout", "mono"), "--layout is mono"),
     ],
 )

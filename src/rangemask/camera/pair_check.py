@@ -110,7 +110,7 @@ class PairCheck:
                 "the images are not rectified, though the rig says so. Give the rig of the raw "
                 "cameras, or calibrate again if a camera was moved."
             )
-        return "rectify with `rangemask rectify`, or give the rig of the raw cameras."
+        return "give the rig of the raw cameras (--rig): predict rectifies the images with it."
 
 
 def check_pair(frame: StereoFrame) -> PairCheck:

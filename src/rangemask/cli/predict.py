@@ -37,6 +37,12 @@ def predict(
     scale_rig: Annotated[
         bool, typer.Option("--scale-rig", help="The images were resized: scale the rig to them.")
     ] = False,
+    field_of_view: Annotated[
+        float,
+        typer.Option(
+            "--field-of-view", min=0, max=1, help="Of raw images, rectified: 1 keeps everything."
+        ),
+    ] = 0.0,
     stereo: Annotated[str, typer.Option("--stereo", help="Stereo matcher.")] = "sgbm",
     depth: Annotated[
         str | None, typer.Option("--depth", help="Depth model for single images.")
@@ -88,8 +94,9 @@ def predict(
     from rangemask.pipeline import FusionConfig, Pipeline
     from rangemask.view.prediction import CloudConfig
 
-    rig_value = _load_rig(rig, left)
+    rig_value, rig_path = _load_rig(rig, left)
     sources = _sources(left, right, layout, rig_value, left_pattern, right_pattern)
+    _check_baseline(sources, rig_value, rig_path)
     options: dict[str, Any] = {} if quality is None else {"quality": quality}
     if fill:
         options["fill"] = True
@@ -101,6 +108,7 @@ def predict(
         fusion=FusionConfig(
             min_distance_m=min_distance, max_distance_m=max_distance, min_score=min_score
         ),
+        field_of_view=field_of_view,
     )
     run = _Run(
         pipeline=pipeline,
@@ -117,7 +125,7 @@ def predict(
     run.finish(report=report, as_json=as_json)
 
 
-def _load_rig(path: Path | None, frames: str) -> Rig | None:
+def _load_rig(path: Path | None, frames: str) -> tuple[Rig | None, Path | None]:
     from rangemask.data.frame_sources import find_rig_file
     from rangemask.geometry import Rig
 
@@ -125,7 +133,20 @@ def _load_rig(path: Path | None, frames: str) -> Rig | None:
         path = find_rig_file(frames)
         if path is not None:
             logger.info("using the rig that lies with the frames: %s", path)
-    return None if path is None else Rig.load(path)
+    return (None, path) if path is None else (Rig.load(path), path)
+
+
+def _check_baseline(sources: Sequence[FrameSource], rig: Rig | None, path: Path | None) -> None:
+    """Before any image is read: a pair cannot be measured with such a rig."""
+    from rangemask.errors import InputError
+
+    pairs = any(source.right is not None or source.side_by_side for source in sources)
+    if pairs and rig is not None and rig.baseline_m is None:
+        what = "describes one camera" if rig.right is None else "has a translation of zero"
+        raise InputError(
+            f"{path}: the rig has no baseline (it {what}), so a pair has no scale in metres. "
+            "Give the rig of the calibrated pair, or none to get disparity alone."
+        )
 
 
 def _sources(
