@@ -14,6 +14,7 @@ from rangemask.camera.rectify import Rectification
 from rangemask.errors import InputError
 from rangemask.fusion.filters import keep_areas, keep_distances, keep_labels, keep_scores
 from rangemask.fusion.measure import MeasureConfig, measure_masks
+from rangemask.fusion.refine import refine_depth, refine_masks, remove_flying_pixels
 from rangemask.geometry import Rig, depth_from_disparity
 from rangemask.structures import (
     DepthMap,
@@ -41,6 +42,12 @@ class FusionConfig:
     """
 
     measure: MeasureConfig = field(default_factory=MeasureConfig)
+    refine_masks: bool = False
+    """Draw mask edges to depth edges; for masks of a network over depth with sharp edges."""
+    refine_depth: bool = False
+    """Replace depth that bled over an object's border by that of its nearest inner pixel."""
+    remove_flying_pixels: bool = False
+    """Make depth unknown that lies between two surfaces and belongs to neither."""
     min_distance_m: float | None = None
     """Objects nearer than this are dropped, and those of unknown distance."""
     max_distance_m: float | None = None
@@ -54,6 +61,16 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         self.select(())  # the filters check their limits
+
+    def refined(self, masks: MaskSet, depth: DepthMap) -> tuple[MaskSet, DepthMap]:
+        """Masks and depth after the refinements that are switched on."""
+        if self.refine_masks:
+            masks = refine_masks(masks, depth)
+        if self.refine_depth:
+            depth = refine_depth(depth, masks)
+        if self.remove_flying_pixels:
+            depth = remove_flying_pixels(depth)
+        return masks, depth
 
     def select(self, things: Iterable[SceneObject]) -> tuple[SceneObject, ...]:
         """The objects that pass all filters."""
@@ -122,6 +139,7 @@ class Pipeline:
                 "images next to each other, say so: --layout side-by-side."
             )
         found = self._segment(frame, depth)
+        masks, depth = self.fusion.refined(found.masks, depth)
         return Scene(
             frame=frame,
             disparity=None if match is None else match.disparity,
@@ -129,7 +147,7 @@ class Pipeline:
             confidence=depth.confidence,
             occluded=None if match is None else match.occluded,
             filled=depth.filled,
-            objects=self._objects(found.masks, depth, frame.rig),
+            objects=self._objects(masks, depth, match, frame.rig),
             semantic=found.semantic,
             provenance=self._provenance(used_stereo=match is not None),
         )
@@ -153,8 +171,11 @@ class Pipeline:
             return Segmentation(MaskSet(frame.height, frame.width))
         return self.masks(frame, depth=depth, labels=self.labels)
 
-    def _objects(self, masks: MaskSet, depth: DepthMap, rig: Rig | None) -> tuple[SceneObject, ...]:
-        measured = measure_masks(masks, depth, rig, self.fusion.measure)
+    def _objects(
+        self, masks: MaskSet, depth: DepthMap, match: StereoMatch | None, rig: Rig | None
+    ) -> tuple[SceneObject, ...]:
+        hidden = None if match is None else match.occluded
+        measured = measure_masks(masks, depth, rig, self.fusion.measure, exclude=hidden)
         things = [
             SceneObject(
                 id=0,

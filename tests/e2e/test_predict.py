@@ -217,6 +217,8 @@ def test_images_over_the_limit_are_refused(pair: PairOnDisk, run: Run) -> None:
         (("--labels", "person"), "knows no names"),
         (("--max-distance", "-1"), "range of distances"),
         (("--layout", "mono"), "--layout is mono"),
+        (("--refine", "masks,teeth"), "--refine knows masks, depth, flying-pixels; got teeth"),
+        (("--voxel", "0"), "voxel_m must be"),
     ],
 )
 def test_bad_options_are_one_clear_error(

@@ -67,6 +67,9 @@ def predict(
         float | None, typer.Option("--max-distance", help="Drop farther objects and points, m.")
     ] = None,
     min_score: Annotated[float, typer.Option("--min-score", help="Drop unsure objects.")] = 0.0,
+    refine: Annotated[
+        str | None, typer.Option("--refine", help="Some of masks,depth,flying-pixels.")
+    ] = None,
     quality: Annotated[
         QualityName | None, typer.Option("--quality", help="Of the sgbm matcher.")
     ] = None,
@@ -97,6 +100,7 @@ def predict(
     rig_value, rig_path = _load_rig(rig, left)
     sources = _sources(left, right, layout, rig_value, left_pattern, right_pattern)
     _check_baseline(sources, rig_value, rig_path)
+    refinements = _refinements(refine)
     options: dict[str, Any] = {} if quality is None else {"quality": quality}
     if fill:
         options["fill"] = True
@@ -106,7 +110,12 @@ def predict(
         depth=None if depth is None else load_depth(depth),
         labels=None if labels is None else [name.strip() for name in labels.split(",")],
         fusion=FusionConfig(
-            min_distance_m=min_distance, max_distance_m=max_distance, min_score=min_score
+            min_distance_m=min_distance,
+            max_distance_m=max_distance,
+            min_score=min_score,
+            refine_masks="masks" in refinements,
+            refine_depth="depth" in refinements,
+            remove_flying_pixels="flying-pixels" in refinements,
         ),
         field_of_view=field_of_view,
     )
@@ -147,6 +156,17 @@ def _check_baseline(sources: Sequence[FrameSource], rig: Rig | None, path: Path 
             f"{path}: the rig has no baseline (it {what}), so a pair has no scale in metres. "
             "Give the rig of the calibrated pair, or none to get disparity alone."
         )
+
+
+def _refinements(names: str | None) -> set[str]:
+    from rangemask.errors import InputError
+
+    known = ("masks", "depth", "flying-pixels")
+    asked = {name.strip() for name in names.split(",")} if names is not None else set()
+    unknown = sorted(asked - set(known))
+    if unknown:
+        raise InputError(f"--refine knows {', '.join(known)}; got {', '.join(unknown)}.")
+    return asked
 
 
 def _sources(
