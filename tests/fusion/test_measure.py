@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rangemask.errors import InputError
@@ -66,6 +66,7 @@ def random_scene(seed, count=None, height=None, width=None):
 
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), erode=st.sampled_from([0, 2, 8]))
+@example(seed=26998, erode=0)  # two perfect fits, told apart by rounding alone
 def test_the_vectorised_pass_gives_the_numbers_of_the_plain_loop(seed, erode):
     masks, depth = random_scene(seed)
     rig = rig_of(*depth.values.shape)

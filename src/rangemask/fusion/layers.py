@@ -24,6 +24,7 @@ _VALLEY_SHARE = 0.08
 _MIN_WIDTH = 0.3
 _MIN_CONTRAST = 2.0
 _MAX_UNEXPLAINED = 0.25
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,5 +144,6 @@ def _unexplained(products: Doubles, terms: int) -> Doubles:
     # A mask of one row has no y to fit: the pseudo-inverse leaves that term out.
     solved = np.einsum("nij,nj->ni", np.linalg.pinv(inner, rcond=1e-9, hermitian=True), outer)
     share = 1.0 - np.einsum("ni,ni->n", solved, outer)
-    left: Doubles = np.maximum(share, 0.0) * products[:, 3, 3]
+    # What rounding leaves of nothing would otherwise decide between two perfect fits.
+    left: Doubles = np.where(share > _ROUNDING, share, 0.0) * products[:, 3, 3]
     return left
