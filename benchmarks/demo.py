@@ -23,7 +23,7 @@ def main() -> None:
     for number in range(1, runs + 1):
         with tempfile.TemporaryDirectory() as folder:
             start_s = time.perf_counter()
-            subprocess.run(
+            subprocess.run(  # noqa: S603
                 [sys.executable, "-m", "rangemask", "demo", "--output", folder],
                 check=True,
                 stdout=subprocess.DEVNULL,

@@ -1,4 +1,5 @@
 import logging
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,9 @@ from rangemask.errors import InputError
 def restored_logging() -> Iterator[None]:
     logger = logging.getLogger("rangemask")
     before = (logger.handlers, logger.level, logger.propagate)
+    terminate = signal.getsignal(signal.SIGTERM)
     yield
+    signal.signal(signal.SIGTERM, terminate)
     logger.handlers, logger.level, logger.propagate = before
 
 
@@ -42,6 +45,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     ("error", "words"),
     [
         (InputError("left.png: the file is empty."), "error: left.png: the file is empty."),
+        (KeyboardInterrupt(), "interrupted. What was finished is kept"),
         (MemoryError(), "out of memory"),
         (KeyError("x"), "in a way it should not (KeyError: 'x'). Run again with --debug"),
     ],
@@ -60,5 +64,10 @@ def test_errors_are_sentences(
     assert words in printed.err
     assert printed.out == ""
     assert "Traceback" not in printed.err
-    with pytest.raises(type(error)):
-        cli.main(["demo", "--debug"])
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (InputError("x"), MemoryError(), KeyError("x")):
+        failing(monkeypatch, error)
+        with pytest.raises(type(error)):
+            cli.main(["demo", "--debug"])

@@ -263,9 +263,18 @@ def test_a_full_place_leaves_nothing_half_written(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one child")
-@pytest.mark.parametrize("wait_s", [0.15, 0.6, 1.2, 2.0])
+@pytest.mark.parametrize(
+    ("wait_s", "kind"),
+    [
+        (0.15, signal.SIGINT),
+        (0.6, signal.SIGINT),
+        (1.2, signal.SIGINT),
+        (1.6, signal.SIGTERM),
+        (2.0, signal.SIGINT),
+    ],
+)
 def test_an_interrupt_leaves_nothing_half_written(
-    wait_s: float, pair: PairOnDisk, tmp_path: Path
+    wait_s: float, kind: signal.Signals, pair: PairOnDisk, tmp_path: Path
 ) -> None:
     for side in ("left", "right"):
         for i in range(1, 30):
@@ -279,7 +288,7 @@ def test_an_interrupt_leaves_nothing_half_written(
         stdin=subprocess.DEVNULL,
     )
     time.sleep(wait_s)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(kind)
     process.communicate(timeout=60)
     assert process.returncode != 0
     for folder in (tmp_path / "out").glob("*"):

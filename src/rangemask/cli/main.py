@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -51,12 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     start_logging(verbose=debug)
+    # A polite kill cleans up as Ctrl-C does: no staging folder stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app([argument for argument in given if argument != "--debug"])
     except RangemaskError as error:
         if debug:
             raise
         print_error(str(error))
+    except KeyboardInterrupt:
+        print_error("interrupted. What was finished is kept; run again to go on.")
     except MemoryError:
         if debug:
             raise
