@@ -45,8 +45,42 @@ def test_several_frames_have_a_mean(tmp_path: Path) -> None:
     arguments = ["eval", "masks", str(tmp_path / "found"), str(tmp_path / "true")]
     table = runner.invoke(app, arguments, env={"COLUMNS": "160"})
     assert "mean" in table.stdout
-    assert "on one side only: 3" in table.stdout
+    assert "without prediction: 3" in table.stdout
     assert json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)["mean"]["ap"] == 1
+
+
+def test_options_reach_the_measurement(files: tuple[Path, Path], tmp_path: Path) -> None:
+    def mean(*arguments: object) -> dict[str, float]:
+        done = runner.invoke(app, ["eval", *map(str, arguments), "--json"])
+        return json.loads(done.stdout)["mean"]
+
+    half = np.zeros((4, 5), dtype=np.uint8)
+    half[:2] = 255
+    write_image(tmp_path / "nonocc.png", half)
+    assert mean("disparity", *files, "--valid-mask", tmp_path / "nonocc.png")["pixels"] == 10
+    assert mean("depth", *files, "--valid-mask", tmp_path / "nonocc.png")["pixels"] == 10
+    assert mean("depth", *files, "--max-depth", 2)["pixels"] == 0
+    assert mean("depth", *files, "--min-depth", 3)["rmse_m"] is None
+    write_image(tmp_path / "mm.png", np.full((4, 5), 2500, dtype=np.uint16))
+    assert mean("depth", tmp_path / "mm.png", files[1], "--scale", 1000)["rmse_m"] == 0
+    ids = np.ones((4, 5), dtype=np.uint8)
+    write_image(tmp_path / "all.png", ids)
+    write_image(tmp_path / "most.png", ids - np.eye(4, 5, dtype=np.uint8))  # IoU 16 / 20
+    both = tmp_path / "most.png", tmp_path / "all.png"
+    assert mean("masks", *both, "--iou", 0.75)["recall"] == 1
+    assert mean("masks", *both, "--iou", 0.85)["recall"] == 0
+
+
+def test_names_are_no_markup(files: tuple[Path, Path], tmp_path: Path) -> None:
+    for side, extra in (("found", "[red]"), ("true", "[bold]")):
+        (tmp_path / "f" / side).mkdir(parents=True)
+        for name in ("[blue]", extra):
+            write_map(tmp_path / "f" / side / f"{name}.npy", np.ones((2, 2), dtype=np.float32))
+    done = runner.invoke(
+        app, ["eval", "disparity", str(tmp_path / "f/found"), str(tmp_path / "f/true")]
+    )
+    for words in ("[blue]", "without truth: [red]", "without prediction: [bold]"):
+        assert words in done.stdout
 
 
 def test_bad_input_is_said(files: tuple[Path, Path]) -> None:

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +5,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
-from rangemask.data.map_files import read_depth, read_disparity, read_mask, read_masks, write_map
-from rangemask.errors import InputError
-from rangemask.structures import MaskSet
+from rangemask.data.map_files import (
+    read_depth,
+    read_disparity,
+    read_labels,
+    read_mask,
+    read_masks,
+    read_valid,
+    write_map,
+)
+from rangemask.errors import InputError, OutputError
 from rangemask.structures.images import write_image
 
 relaxed = settings(
@@ -69,6 +76,62 @@ def test_a_pfm_written_by_hand(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_disparity(tmp_path / "a.pfm"), [[1, 2], [3, np.nan]])
 
 
+HEADER = "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }"
+
+
+def npy(header: str, body: bytes, version: int = 1) -> bytes:
+    length = len(header).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + header.encode("latin1") + body
+
+
+@relaxed
+@given(
+    header=st.one_of(
+        st.text(alphabet="{}[]()'\"descrfontaup:<>|=8bO ,0129-+eE.#\\\n", max_size=60),
+        st.tuples(st.integers(0, len(HEADER)), st.characters(max_codepoint=255)).map(
+            lambda cut: HEADER[: cut[0]] + cut[1] + HEADER[cut[0] + 1 :]
+        ),
+    ),
+    version=st.sampled_from([1, 2, 3]),
+)
+def test_any_header_is_an_array_or_a_clear_error(tmp_path: Path, header: str, version: int) -> None:
+    path = tmp_path / "any.npy"
+    path.write_bytes(npy(header, bytes(48), version))
+    try:
+        values = read_disparity(path)
+    except InputError as error:
+        assert "any.npy" in str(error)
+    else:
+        assert values.ndim == 2
+        assert values.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", "<i4", ">u2"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_of_every_number_come_back(tmp_path: Path, dtype: str, order: str) -> None:
+    values = np.array([[1, 2, 3], [4, 5, 6]], dtype=dtype, order=order)
+    np.save(tmp_path / "a.npy", values)
+    np.testing.assert_array_equal(read_disparity(tmp_path / "a.npy"), values)
+
+
+def test_what_float32_cannot_hold_is_unknown(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([[1e300, 1.0]]))
+    np.testing.assert_array_equal(read_disparity(tmp_path / "a.npy"), [[np.nan, 1]])
+
+
+@relaxed
+@given(values=maps, cut=st.integers(1, 40), suffix=st.sampled_from([".npy", ".pfm"]))
+def test_a_map_cut_anywhere_is_refused(
+    tmp_path: Path, values: np.ndarray, cut: int, suffix: str
+) -> None:
+    path = tmp_path / f"cut{suffix}"
+    write_map(path, values)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: max(len(raw) - cut, 0)])
+    with pytest.raises(InputError, match=f"cut{suffix}"):
+        read_disparity(path)
+
+
 @relaxed
 @given(raw=st.binary(max_size=80))
 @pytest.mark.parametrize("prefix", [b"", b"Pf\n", b"Pf\n3 2\n-1\n", b"\x93NUMPY"])
@@ -99,6 +162,12 @@ def test_any_bytes_are_a_map_or_a_clear_error(
         ("a.pfm", b"Pf\n2 2\n0\n" + bytes(16), "impossible PFM header"),
         ("a.pfm", b"Pf\n2 2\n1e1e1\n" + bytes(16), "not a number"),
         ("a.npy", b"no array", "not an array file"),
+        ("a.npy", npy(HEADER, bytes(47)), "need 48 bytes, the file has 47"),
+        ("a.npy", npy(HEADER.replace("3, 2", "9000, 7000"), b""), "the file has 0"),
+        ("a.npy", npy(HEADER.replace("3, 2", "999999, 999999"), b""), "expected 1 to 64 million"),
+        ("a.npy", npy(HEADER.replace("3, 2", "3, 0"), b""), "expected 1 to 64 million"),
+        ("a.npy", npy(HEADER.replace("3, 2", "-3, -2"), b""), "expected 1 to 64 million"),
+        ("a.npy", npy(HEADER, bytes(48), version=3), "not an array file"),
         ("a.tif", b"x", "expected a map in"),
     ],
 )
@@ -115,8 +184,15 @@ def test_maps_of_another_kind_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\(H, W\), found float64 \(2, 2, 3\)"):
         read_disparity(tmp_path / "three.npy")
     np.save(tmp_path / "objects.npy", np.array([[{}]]), allow_pickle=True)
-    with pytest.raises(InputError, match="not an array file"):
+    with pytest.raises(InputError, match="found object"):
         read_disparity(tmp_path / "objects.npy")
+    np.save(tmp_path / "bool.npy", np.ones((2, 2), dtype=bool))
+    with pytest.raises(InputError, match=r"expected numbers of shape .* found bool"):
+        read_disparity(tmp_path / "bool.npy")
+    np.savez(tmp_path / "several.npz", a=np.ones((2, 2)))
+    (tmp_path / "several.npz").rename(tmp_path / "several.npy")
+    with pytest.raises(InputError, match="not an array file"):
+        read_disparity(tmp_path / "several.npy")
     write_image(tmp_path / "colour.png", np.zeros((2, 2, 3), dtype=np.uint8))
     with pytest.raises(InputError, match="colour picture"):
         read_disparity(tmp_path / "colour.png")
@@ -129,7 +205,69 @@ def test_what_does_not_fit_is_not_written(tmp_path: Path) -> None:
         write_map(tmp_path / "a.jpg", np.ones((2, 2), dtype=np.float32))
     with pytest.raises(InputError, match=r"holds 0 to 255\.996"):
         write_map(tmp_path / "a.png", np.full((2, 2), 300, dtype=np.float32))
+    with pytest.raises(InputError, match=r"shape \(H, W\), got \(2,\)"):
+        write_map(tmp_path / "a.npy", np.ones(2, dtype=np.float32))
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_map(tmp_path / "file" / "a.npy", np.ones((2, 2), dtype=np.float32))
+
+
+@pytest.mark.parametrize("name", ["A.NPY", "A.PFM", "A.PNG"])
+def test_capital_suffixes_name_formats_too(tmp_path: Path, name: str) -> None:
+    write_map(tmp_path / name, np.ones((2, 2), dtype=np.float32))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert read_disparity(tmp_path / name).tolist() == [[1, 1], [1, 1]]
+
+
+def test_a_pfm_with_lines_of_windows(tmp_path: Path) -> None:
+    raw = np.array([[1, 2]], dtype="<f4").tobytes()
+    (tmp_path / "a.pfm").write_bytes(b"Pf\r\n2 1\r\n-1.0\r\n" + raw)
+    assert read_disparity(tmp_path / "a.pfm").tolist() == [[1, 2]]
+
+
+def test_indices_of_a_palette_are_ids(tmp_path: Path) -> None:
+    """VOC and DAVIS store masks so; read as a picture they would be colours."""
+    image = Image.fromarray(np.array([[0, 1, 2], [0, 2, 2]], dtype=np.uint8), "P")
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    image.save(tmp_path / "a.png")
+    assert read_labels(tmp_path / "a.png").tolist() == [[0, 1, 2], [0, 2, 2]]
+    assert [int(mask.sum()) for mask in read_masks(tmp_path / "a.png")] == [1, 3]
+
+
+def test_masks_of_one_bit(tmp_path: Path) -> None:
+    inside = np.array([[True, False], [False, True]])
+    Image.fromarray(inside).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", inside)
+    for name in ("a.png", "a.npy"):
+        np.testing.assert_array_equal(read_mask(tmp_path / name), inside)
+        np.testing.assert_array_equal(read_valid(tmp_path / name), inside)
+        np.testing.assert_array_equal(read_masks(tmp_path / name).dense(), inside[None])
+
+
+def test_only_white_is_valid_where_white_occurs(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.array([[0, 128, 255]], dtype=np.uint8))
+    assert read_valid(tmp_path / "a.png").tolist() == [[False, False, True]]
+    assert read_mask(tmp_path / "a.png").tolist() == [[False, True, True]]
+    write_image(tmp_path / "b.png", np.array([[0, 1, 2]], dtype=np.uint8))
+    assert read_valid(tmp_path / "b.png").tolist() == [[False, True, True]]
+
+
+def test_a_map_is_no_set_of_masks(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.arange(20_000, dtype=np.uint16).reshape(100, 200))
+    with pytest.raises(InputError, match=r"a\.png: .*19999 different ones.*disparity"):
+        read_masks(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", np.ones((2, 2), dtype=np.float32))
+    with pytest.raises(InputError, match=r"a\.npy: expected whole numbers or bool"):
+        read_masks(tmp_path / "a.npy")
+
+
+def test_many_ids_keep_their_order(tmp_path: Path) -> None:
+    ids = np.arange(1, 51, dtype=np.uint8).reshape(5, 10)
+    write_image(tmp_path / "a.png", ids)
+    masks = read_masks(tmp_path / "a.png")
+    assert len(masks) == len(masks.scores) == 50
+    np.testing.assert_array_equal(masks.dense(), ids[None] == ids.reshape(-1, 1, 1))
 
 
 def test_masks_of_every_kind(tmp_path: Path) -> None:
@@ -140,39 +278,12 @@ def test_masks_of_every_kind(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_masks(tmp_path / "ids.png").dense(), expected)
     np.testing.assert_array_equal(read_masks(tmp_path / "ids.npy").dense(), expected)
     np.testing.assert_array_equal(read_mask(tmp_path / "ids.png"), ids > 0)
-    masks = MaskSet.from_dense(expected, labels=["a", "b"], scores=[0.5, 1.0])
-    rows = [
-        {"segmentation": rle.to_coco(), "category_id": i, "score": score}
-        for i, (rle, score) in enumerate(zip(masks.rles, masks.scores, strict=True))
-    ]
-    (tmp_path / "results.json").write_text(json.dumps(rows))
-    assert read_masks(tmp_path / "results.json").scores == (0.5, 1.0)
-    whole = {
-        "images": [{"height": 2, "width": 3}],
-        "categories": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}],
-        "annotations": rows,
-    }
-    (tmp_path / "instances.json").write_text(json.dumps(whole))
-    assert read_masks(tmp_path / "instances.json") == masks
-    (tmp_path / "none.json").write_text(json.dumps({**whole, "annotations": []}))
-    assert len(read_masks(tmp_path / "none.json")) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "words"),
-    [
-        ("a.json", "[", "not COCO"),
-        ("a.json", "3", "not COCO"),
-        ("a.json", "[]", "not COCO"),
-        ("a.json", '[{"segmentation": [[1, 2]]}]', "not COCO|not a COCO"),
-        ("a.json", '[{"image_id": 1}, {"image_id": 2}]', "masks of one image, found 2"),
-        ("a.txt", "x", "expected an image of ids"),
-    ],
-)
-def test_damaged_masks_are_named(tmp_path: Path, name: str, content: str, words: str) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match=f"{name}.*({words})"):
-        read_masks(tmp_path / name)
+def test_no_name_of_masks(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(InputError, match=r"a\.txt: expected an image of ids"):
+        read_masks(tmp_path / "a.txt")
 
 
 def test_a_picture_of_masks_is_no_mask(tmp_path: Path) -> None:

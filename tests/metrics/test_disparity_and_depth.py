@@ -181,10 +181,45 @@ def test_no_errors_have_no_ratio() -> None:
     ("error", "confidence", "words"),
     [
         (np.ones(3), np.ones(2), "one shape"),
-        (np.ones(0), np.ones(0), "one shape"),
-        (np.array([1, np.nan]), np.ones(2), "finite"),
     ],
 )
 def test_sparsification_refuses(error: np.ndarray, confidence: np.ndarray, words: str) -> None:
     with pytest.raises(InputError, match=words):
         sparsification(error, confidence)
+    with pytest.raises(InputError, match="one step"):
+        sparsification(error, error, steps=0)
+    with pytest.raises(InputError, match="valid must be bool"):
+        sparsification(error, error, valid=np.ones(3))
+
+
+def test_unknown_pixels_do_not_sparsify() -> None:
+    """As if they had been left out by hand."""
+    random = np.random.default_rng(1)
+    error, confidence, valid = random.random(90), random.random(90), random.random(90) < 0.5
+    left_out = sparsification(error[valid][2:], confidence[valid][2:])
+    first, second = np.flatnonzero(valid)[:2]
+    error[first], confidence[second] = np.nan, np.inf
+    result = sparsification(error, confidence, valid=valid)
+    assert result.pixels == valid.sum() - 2
+    assert result.to_dict() == left_out.to_dict()
+
+
+def test_nothing_known_has_no_curve() -> None:
+    values = sparsification(np.full(3, np.nan), np.ones(3), steps=2).to_dict()
+    assert values["pixels"] == 0
+    assert np.isnan([*values["error"], values["area"], values["random_area"]]).all()
+    assert math.isnan(values["ratio_to_random"])
+
+
+@relaxed
+@given(
+    error=hnp.arrays(np.float64, 12, elements=st.floats(0.1, 5)),
+    confidence=hnp.arrays(np.float64, 12, elements=st.floats(0, 1), unique=True),
+)
+def test_sparsification_agrees_with_a_plain_loop(error: np.ndarray, confidence: np.ndarray) -> None:
+    """Where the shares fall between pixels nothing has to be interpolated."""
+    order = sorted(range(12), key=lambda i: confidence[i])
+    kept = [np.mean([error[i] for i in order[gone:]]) for gone in range(12)]
+    result = sparsification(error, confidence, steps=12)
+    np.testing.assert_allclose(result.error, kept)
+    assert result.best_area <= result.area * (1 + 1e-9)

@@ -16,6 +16,7 @@ from rangemask.metrics import (
     average_precision,
     boundary_f,
     iou_matrix,
+    mask_iou,
     mask_metrics,
     semantic_metrics,
 )
@@ -37,6 +38,42 @@ def test_iou_agrees_with_a_plain_loop(first: np.ndarray, second: np.ndarray) -> 
         union = (a | b).sum()
         assert ious[i, j] == pytest.approx((a & b).sum() / union if union else 0)
     np.testing.assert_array_equal(iou_matrix(second, first), ious.T)
+    runs = mask_iou(MaskSet.from_dense(first), MaskSet.from_dense(second))
+    np.testing.assert_allclose(runs, ious, atol=1e-12)
+    assert runs.shape == ious.shape
+
+
+id_maps = hnp.arrays(np.uint8, (4, 5), elements=st.integers(0, 3))
+
+
+def masks_of(ids: np.ndarray) -> MaskSet:
+    return MaskSet.from_dense(np.stack([ids == name for name in np.unique(ids)]))
+
+
+@relaxed
+@given(first=id_maps, second=id_maps)
+def test_panoptic_quality_by_its_definition(first: np.ndarray, second: np.ndarray) -> None:
+    """Segments that share no pixel match where their IoU is above one half, and nowhere else."""
+    found, true = masks_of(first), masks_of(second)
+    pairs = [
+        float(iou)
+        for a, b in itertools.product(found, true)
+        if (iou := (a & b).sum() / (a | b).sum()) > 0.5
+    ]
+    metrics = mask_metrics(found, true, iou=np.nextafter(0.5, 1))
+    alone = len(found) + len(true) - 2 * len(pairs)
+    assert metrics.matched == len(pairs)
+    assert metrics.panoptic_quality == pytest.approx(sum(pairs) / (len(pairs) + alone / 2))
+
+
+def test_a_good_pair_is_not_broken_for_two_poor_ones() -> None:
+    found, true = np.zeros((2, 1, 100), dtype=bool), np.zeros((2, 1, 100), dtype=bool)
+    found[0, 0, :75], found[1, 0, 75:] = True, True
+    true[0, 0, 24:], true[1, 0, :24] = True, True  # IoUs .51 and .32, .33 and 0
+    metrics = mask_metrics(MaskSet.from_dense(found), MaskSet.from_dense(true))
+    assert metrics.matched == 1
+    assert metrics.panoptic_quality == pytest.approx(0.51 / 2)
+    assert metrics.mean_iou == pytest.approx((24 / 75 + 25 / 76) / 2)
 
 
 @relaxed
@@ -208,12 +245,20 @@ def test_semantic_agrees_with_a_plain_loop(found: np.ndarray, truth: np.ndarray)
         assert math.isnan(metrics.mean_iou)
         return
     ious = {}
-    for name in np.unique([found[counted], truth[counted]]):
+    for name in set(np.unique([found[counted], truth[counted]])) - {0}:
         p, t = (found == name) & counted, (truth == name) & counted
         ious[int(name)] = (p & t).sum() / (p | t).sum()
     assert metrics.class_iou == pytest.approx(ious)
     assert metrics.mean_iou == pytest.approx(np.mean(list(ious.values())))
     assert metrics.pixel_accuracy == pytest.approx((found == truth)[counted].mean())
+
+
+def test_large_ids_cost_no_table_and_several_can_be_left_out() -> None:
+    truth = np.array([[2**40, 255, 0, 7]])
+    found = np.array([[2**40, 7, 7, 255]])
+    metrics = semantic_metrics(found, truth, ignore=(0, 255))
+    assert metrics.class_iou == {2**40: 1, 7: 0}
+    assert (metrics.mean_iou, metrics.pixel_accuracy) == (0.5, 0.5)
 
 
 def test_semantic_becomes_plain_values() -> None:
@@ -232,6 +277,8 @@ def test_what_does_not_belong_together_is_refused() -> None:
         mask_metrics(MaskSet.from_dense(small), MaskSet.from_dense(small), iou=0)
     with pytest.raises(InputError, match=r"\(H, W\)"):
         boundary_f(small[0], large[0])
+    with pytest.raises(InputError, match="tolerance"):
+        boundary_f(small[0], small[0], tolerance=-1)
     with pytest.raises(InputError, match="differ in shape"):
         semantic_metrics(np.ones((2, 2), int), np.ones((3, 2), int))
     with pytest.raises(InputError, match="whole numbers from 0"):

@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-Predicted = Annotated[Path, typer.Argument(help="File, folder, or output folder of predict.")]
+Predicted = Annotated[
+    Path, typer.Argument(help="File, folder of files, or output folder of predict.")
+]
 Truth = Annotated[Path, typer.Argument(help="File, or folder with the same names.")]
 Valid = Annotated[
-    Path | None, typer.Option("--valid", help="Mask image of where to look, or a folder of them.")
+    Path | None,
+    typer.Option(
+        "--valid-mask", help="Where to look: a mask image (nonocc.png), or a folder of them."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -28,7 +33,7 @@ def disparity(
     """Disparity maps: .npy (NaN or inf unknown), .pfm or KITTI .png."""
     from rangemask.evaluation.compare import evaluate_disparity
 
-    columns = ("density", "epe_px", "bad_05", "bad_1", "bad_2", "bad_3", "bad_2_given", "d1")
+    columns = ("density", "epe_px", "bad_1", "bad_2", "bad_3", "d1")
     _show(evaluate_disparity(predicted, truth, valid=valid), columns, as_json=as_json)
 
 
@@ -57,7 +62,7 @@ def depth(
         max_depth_m=max_depth,
         scale_per_metre=scale,
     )
-    columns = ("density", "abs_rel", "rmse_m", "rmse_log", "silog", "delta_1", "delta_2", "delta_3")
+    columns = ("density", "abs_rel", "rmse_m", "silog", "delta_1")
     _show(report, columns, as_json=as_json)
 
 
@@ -71,34 +76,38 @@ def masks(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Instance masks: id images or COCO JSON with run lengths."""
+    """Instance masks: id images, or COCO JSON of one image or many."""
     from rangemask.evaluation.compare import evaluate_masks
 
-    columns = ("truths", "predictions", "mean_iou", "precision", "recall", "f1", "ap", "ap50")
+    columns = ("truths", "mean_iou", "precision", "recall", "f1", "ap", "ap50")
     report = evaluate_masks(predicted, truth, iou=iou, use_labels=use_labels)
     _show(report, columns, as_json=as_json)
 
 
 def _show(report: Report, columns: tuple[str, ...], *, as_json: bool) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
     from rangemask.cli.console import print_json, print_rich
 
     if as_json:
         print_json(report.to_dict())
         return
-    table = Table()
-    table.add_column("frame")
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("frame", overflow="fold", min_width=10)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for name, row in report.rows.items():
-        table.add_row(name, *(_number(row[column]) for column in columns))
+        table.add_row(Text(name), *(_number(row[column]) for column in columns))
     if len(report.rows) > 1:
         table.add_section()
         table.add_row("mean", *(_number(report.mean[column]) for column in columns))
     print_rich(table)
-    if report.alone:
-        print_rich(f"not compared, on one side only: {', '.join(report.alone)}")
+    for frames, lack in ((report.only_truth, "prediction"), (report.only_predicted, "truth")):
+        if frames:
+            # Text: a name may hold brackets, which rich would take for markup.
+            print_rich(Text(f"not compared, without {lack}: {', '.join(frames)}"))
 
 
 def _number(value: float) -> str:

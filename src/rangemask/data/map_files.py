@@ -6,24 +6,28 @@ Unknown pixels are NaN in memory and what each format has for them in files: NaN
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
+import tokenize
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
+from rangemask.data.coco_files import read_coco
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import AnyArray, BoolMap, FloatMap
 from rangemask.structures import MaskSet, Rle
 from rangemask.structures.atomic import atomic_file
-from rangemask.structures.images import IMAGE_SUFFIXES, read_array, write_image
+from rangemask.structures.images import IMAGE_SUFFIXES, MAX_PIXELS, read_array, write_image
+from rangemask.structures.masks import encode_masks
 
 PNG_SCALE = 256.0
 """KITTI: a 16-bit PNG holds disparity in px (or depth in metres) times 256, 0 for unknown."""
 
 MAP_SUFFIXES = (".npy", ".pfm", ".png")
+
+_MOST_IDS = 10_000
+_IDS_AT_ONCE = 16
 
 
 def read_disparity(path: str | Path) -> FloatMap:
@@ -73,6 +77,8 @@ def write_map(path: str | Path, values: FloatMap, *, png_scale: float = PNG_SCAL
     if suffix not in MAP_SUFFIXES:
         raise InputError(f"{target}: expected a name ending in {', '.join(MAP_SUFFIXES)}.")
     array = np.asarray(values, dtype=np.float32)
+    if array.ndim != 2 or array.size == 0:
+        raise InputError(f"{target}: expected a map of shape (H, W), got {array.shape}.")
     steps = _to_png(target, array, png_scale) if suffix == ".png" else None
     with atomic_file(target) as staging:
         if steps is not None:
@@ -80,7 +86,9 @@ def write_map(path: str | Path, values: FloatMap, *, png_scale: float = PNG_SCAL
         elif suffix == ".pfm":
             _write_pfm(staging, array)
         else:
-            np.save(staging, array)
+            # By handle: given a name, numpy would add its suffix to one in capitals.
+            with staging.open("wb") as file:
+                np.save(file, array)
 
 
 def read_mask(path: str | Path) -> BoolMap:
@@ -92,30 +100,81 @@ def read_mask(path: str | Path) -> BoolMap:
     Raises:
         InputError: the file is missing, damaged, or of another kind.
     """
-    return np.asarray(_read_ids(Path(path)) > 0)
+    return np.asarray(read_labels(path) > 0)
+
+
+def read_valid(path: str | Path) -> BoolMap:
+    """Read a mask of where to look, such as a data set's non-occluded pixels.
+
+    As ``read_mask``, but where white occurs only white is inside: Middlebury's ``mask0nocc.png``
+    has 255 for visible in both images, 128 for occluded and 0 for unknown.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another kind.
+    """
+    values = read_labels(path)
+    if values.dtype == np.uint8 and values.max() == 255:
+        return np.asarray(values == 255)
+    return np.asarray(values > 0)
+
+
+def read_labels(path: str | Path) -> AnyArray:
+    """Read one whole number per pixel: class or instance ids, from an image or ``.npy``.
+
+    Of an image with a palette (VOC, DAVIS) the indices are the ids.
+
+    Returns:
+        (H, W) uint8, uint16 or what the array file holds (whole numbers or bool).
+
+    Raises:
+        InputError: the file is missing, damaged, or of another kind.
+    """
+    file = Path(path)
+    if file.suffix.lower() == ".npy":
+        return _read_npy(file, "iub")
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
+        raise InputError(f"{file}: expected an image of ids or masks, .npy, or COCO .json.")
+    ids = read_array(file)
+    if ids.ndim != 2:
+        raise InputError(
+            f"{file}: expected one id per pixel, found {ids.shape[2]} colours. "
+            "Is it a picture of the masks?"
+        )
+    return ids
 
 
 def read_masks(path: str | Path) -> MaskSet:
     """Read instance masks: an image of ids (0 for none), or COCO JSON with run lengths.
 
-    COCO: our ``segmentation/masks.json``, an instances file of one image, or a list of results.
+    COCO: our ``segmentation/masks.json``, an instances file or a list of results of one image;
+    ``rangemask.data.coco_files.read_coco`` reads those of many.
 
     Raises:
         InputError: the file is missing, damaged, of another kind, or about several images.
     """
     file = Path(path)
     if file.suffix.lower() == ".json":
-        return _read_coco(file)
-    ids = _read_ids(file)
+        return _only_image(file)
+    ids = read_labels(file)
     names = np.unique(ids)
     names = names[names > 0]
-    return MaskSet.from_dense(np.equal(ids[None], names[:, None, None]))
+    if names.size > _MOST_IDS:
+        raise InputError(
+            f"{file}: expected ids of masks, found {names.size} different ones. "
+            "Is it a map of disparity or depth?"
+        )
+    rles: list[Rle] = []
+    for start in range(0, names.size, _IDS_AT_ONCE):
+        some = names[start : start + _IDS_AT_ONCE]
+        rles += encode_masks(np.equal(ids[None], some[:, None, None]))
+    height, width = ids.shape
+    return MaskSet(height, width, tuple(rles), ("object",) * len(rles), (1.0,) * len(rles))
 
 
 def _read_map(path: Path, png_scale: float) -> FloatMap:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        values = _read_npy(path)
+        values = _read_npy(path, "fiu")
     elif suffix == ".pfm":
         values = _read_pfm(path)
     elif suffix == ".png":
@@ -128,25 +187,68 @@ def _read_map(path: Path, png_scale: float) -> FloatMap:
         values = np.where(steps > 0, steps / png_scale, np.nan)
     else:
         raise InputError(f"{path}: expected a map in {', '.join(MAP_SUFFIXES)}.")
-    found = values.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, so unknown
+        found = values.astype(np.float32)
     found[~np.isfinite(found)] = np.nan
     return found
 
 
-def _read_npy(path: Path) -> AnyArray:
+def _read_npy(path: Path, kinds: str) -> AnyArray:
+    """An array file whose header fits what is in it; nothing is allocated before that is known."""
     _check_there(path)
-    try:
-        # Never pickled objects: they would run code.
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
-        raise InputError(f"{path}: not an array file, or it is cut off ({error}).") from error
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiub":
-        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive"
-        raise InputError(f"{path}: expected numbers of shape (H, W), found {found}.")
-    return values
+    with path.open("rb") as file:
+        try:
+            shape, by_columns, dtype = _npy_header(file)
+        except _HEADER_ERRORS as error:
+            raise InputError(f"{path}: not an array file ({error}).") from error
+        # Never pickled objects (kind "O"): they would run code.
+        if len(shape) != 2 or dtype.kind not in kinds or dtype.shape:
+            raise InputError(f"{path}: expected {_KINDS[kinds]} (H, W), found {dtype} {shape}.")
+        pixels = shape[0] * shape[1]
+        if min(shape) < 1 or pixels > MAX_PIXELS:
+            raise InputError(
+                f"{path}: {shape[1]} x {shape[0]} px; expected 1 to {MAX_PIXELS / 1e6:g} million."
+            )
+        raw = file.read(pixels * dtype.itemsize)
+    _check_size(path, shape[1], shape[0], pixels * dtype.itemsize, len(raw))
+    values = np.frombuffer(raw, dtype=dtype)
+    return values.reshape(shape, order="F" if by_columns else "C")
 
 
-_PFM_HEADER = re.compile(rb"^(PF|Pf)\s+(\d{1,9})\s+(\d{1,9})\s+([-+0-9.eE]{1,32})\s")
+_KINDS = {"fiu": "numbers of shape", "iub": "whole numbers or bool of shape"}
+
+# What numpy's reader of headers, which evaluates a literal, is known to raise.
+_HEADER_ERRORS = (
+    ValueError,
+    SyntaxError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+    tokenize.TokenError,
+    UserWarning,
+)
+
+
+def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(file)
+    raise ValueError(f"version {version[0]}.{version[1]} is for tables")
+
+
+def _check_size(path: Path, width: int, height: int, needed: int, there: int) -> None:
+    if there != needed:
+        raise InputError(
+            f"{path}: {width} x {height} px need {needed} bytes, the file has {there}. "
+            "Was it cut off?"
+        )
+
+
+_PFM_HEADER = re.compile(rb"^(PF|Pf)\s+(\d{1,9})\s+(\d{1,9})\s+([-+0-9.eE]{1,32})(?:\r\n|\s)")
 
 
 def _read_pfm(path: Path) -> AnyArray:
@@ -165,12 +267,7 @@ def _read_pfm(path: Path) -> AnyArray:
         raise InputError(f"{path}: the PFM's scale {header[4]!r} is not a number.") from error
     if width < 1 or height < 1 or scale == 0 or not np.isfinite(scale):
         raise InputError(f"{path}: impossible PFM header: {width} x {height}, scale {scale:g}.")
-    size, there = 4 * width * height, len(raw) - header.end()
-    if there != size:
-        raise InputError(
-            f"{path}: {width} x {height} px need {size} bytes, the file has {there}. "
-            "Was it cut off?"
-        )
+    _check_size(path, width, height, 4 * width * height, len(raw) - header.end())
     values = np.frombuffer(raw, dtype="<f4" if scale < 0 else ">f4", offset=header.end())
     return values.reshape(height, width)[::-1]
 
@@ -192,53 +289,15 @@ def _to_png(path: Path, values: FloatMap, scale: float) -> AnyArray:
     return np.where(known, np.maximum(steps, 1), 0).astype(np.uint16)
 
 
-def _read_ids(path: Path) -> AnyArray:
-    if path.suffix.lower() == ".npy":
-        return _read_npy(path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"{path}: expected an image of ids or masks, .npy, or COCO .json.")
-    ids = read_array(path)
-    if ids.ndim != 2:
-        raise InputError(
-            f"{path}: expected one id per pixel, found {ids.shape[2]} colours. "
-            "Is it a picture of the masks?"
-        )
-    return ids
-
-
-def _read_coco(path: Path) -> MaskSet:
+def _only_image(path: Path) -> MaskSet:
     _check_there(path)
-    data = _parsed(path, lambda: json.loads(path.read_text(encoding="utf-8")))
-    masks: MaskSet = _parsed(path, lambda: _coco_masks(data))
-    return masks
-
-
-def _coco_masks(data: Any) -> MaskSet:
-    rows = data if isinstance(data, list) else data["annotations"]
-    images = [] if isinstance(data, list) else data.get("images", [])
-    names = {}
-    if isinstance(data, dict):
-        names = {row["id"]: str(row["name"]) for row in data.get("categories", [])}
-    several = {row["image_id"] for row in rows if "image_id" in row}
-    if len(several) > 1 or len(images) > 1:
-        raise InputError(f"expected masks of one image, found {max(len(several), len(images))}.")
-    rles = [Rle.from_coco(row["segmentation"]) for row in rows]
-    if rles:
-        height, width = rles[0].height, rles[0].width
-    elif images:
-        height, width = int(images[0]["height"]), int(images[0]["width"])
-    else:
-        raise InputError("no masks and no image size")
-    labels = (names.get(row.get("category_id"), "object") for row in rows)
-    scores = (float(row.get("score", 1.0)) for row in rows)
-    return MaskSet(height, width, tuple(rles), tuple(labels), tuple(scores))
-
-
-def _parsed(path: Path, parse: Callable[[], Any]) -> Any:
-    try:
-        return parse()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path}: not COCO masks with run lengths ({error}).") from error
+    found = read_coco(path).masks
+    if len(found) != 1:
+        raise InputError(
+            f"{path}: expected masks of one image, found {len(found)}"
+            + (" (no masks and no table of images)." if not found else ".")
+        )
+    return next(iter(found.values()))
 
 
 def _check_there(path: Path) -> None:

@@ -5,17 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
-from rangemask.data.map_files import read_depth, read_disparity, read_mask, read_masks
+from rangemask.data.coco_files import read_coco
+from rangemask.data.map_files import read_depth, read_disparity, read_masks, read_valid
 from rangemask.errors import InputError
+from rangemask.evaluation.pairing import (
+    DEPTH,
+    DISPARITY,
+    MASKS,
+    VALID,
+    Kind,
+    find_files,
+    pair_up,
+    some,
+)
 from rangemask.geometry.arrays import BoolMap
-from rangemask.metrics import average_precision, depth_metrics, disparity_metrics, mask_metrics
+from rangemask.metrics import (
+    DepthMetrics,
+    DisparityMetrics,
+    MaskMetrics,
+    average_precision,
+    depth_metrics,
+    disparity_metrics,
+    mask_metrics,
+)
 from rangemask.structures import MaskSet
 
-Row = Mapping[str, float | int]
-T = TypeVar("T")
+Row: TypeAlias = Mapping[str, float | int]
+_MaskSides: TypeAlias = dict[str, Callable[[], MaskSet]]
+_Metrics: TypeAlias = DepthMetrics | DisparityMetrics | MaskMetrics
 
 _COUNTS = frozenset({"pixels", "truths", "predictions", "matched"})
 """These add up over frames; everything else is averaged."""
@@ -29,15 +50,18 @@ class Report:
     """By frame name."""
     mean: Row
     """Counts summed, shares and errors averaged over the frames that have them."""
-    alone: tuple[str, ...] = ()
-    """Frames that only one of the two sides has; they are not compared."""
+    only_predicted: tuple[str, ...] = ()
+    """Frames without truth; they are not compared."""
+    only_truth: tuple[str, ...] = ()
+    """Frames without prediction; they are not compared, and count against nobody."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values; unknown numbers are None."""
         return {
             "frames": {name: _plain(row) for name, row in self.rows.items()},
             "mean": _plain(self.mean),
-            "alone": list(self.alone),
+            "only_predicted": list(self.only_predicted),
+            "only_truth": list(self.only_truth),
         }
 
 
@@ -48,7 +72,7 @@ def evaluate_disparity(
 
     Args:
         predicted: a map (.npy, .pfm, KITTI .png), a folder of maps, or an output folder of
-            ``rangemask predict``.
+            ``rangemask predict``; see ``pairing.find_files``.
         truth: a map, or a folder of maps with the same names.
         valid: a mask image of where to look, such as ``nonocc.png``, or a folder of them.
 
@@ -57,14 +81,10 @@ def evaluate_disparity(
     """
 
     def compare(found: Path, true: Path, mask: BoolMap | None) -> Row:
-        return _naming(
-            found,
-            lambda: disparity_metrics(
-                read_disparity(found), read_disparity(true), valid=mask
-            ).to_dict(),
-        )
+        maps = read_disparity(found), read_disparity(true)
+        return _naming(f"{found} against {true}", partial(disparity_metrics, *maps, valid=mask))
 
-    return _over(predicted, truth, valid, "stereo/disparity.npy", compare)
+    return _over(predicted, truth, valid, DISPARITY, compare)
 
 
 def evaluate_depth(
@@ -89,20 +109,15 @@ def evaluate_depth(
     Raises:
         InputError: as there.
     """
+    measure = partial(depth_metrics, min_depth_m=min_depth_m, max_depth_m=max_depth_m)
 
     def compare(found: Path, true: Path, mask: BoolMap | None) -> Row:
+        read = partial(read_depth, scale_per_metre=scale_per_metre)
         return _naming(
-            found,
-            lambda: depth_metrics(
-                read_depth(found, scale_per_metre=scale_per_metre),
-                read_depth(true, scale_per_metre=scale_per_metre),
-                valid=mask,
-                min_depth_m=min_depth_m,
-                max_depth_m=max_depth_m,
-            ).to_dict(),
+            f"{found} against {true}", partial(measure, read(found), read(true), valid=mask)
         )
 
-    return _over(predicted, truth, valid, "stereo/depth.npy", compare)
+    return _over(predicted, truth, valid, DEPTH, compare)
 
 
 def evaluate_masks(
@@ -111,78 +126,87 @@ def evaluate_masks(
     """Compare instance masks: id images or COCO JSON.
 
     Args:
-        predicted: a file, a folder of files, or an output folder of ``rangemask predict``.
-        truth: a file, or a folder of files with the same names.
+        predicted: a file, a folder of files, an output folder of ``rangemask predict``, or COCO
+            results of many images.
+        truth: a file, a folder of files with the same names, or COCO instances of many images,
+            whose ``file_name`` (without suffix) is the frame's name.
         iou: from which two masks count as matched.
         use_labels: whether only masks of one label can match.
 
     Raises:
         InputError: a file is missing or damaged, sizes differ, or nothing pairs up.
     """
+    found, true, one_truth = _mask_sides(Path(predicted), Path(truth))
+    pairs = pair_up(found, true, one_truth=one_truth, names=f"{predicted} and {truth}")
+    rows: dict[str, Row] = {}
     read: list[tuple[MaskSet, MaskSet]] = []
-
-    def compare(found: Path, true: Path, _: BoolMap | None) -> Row:
-        masks = read_masks(found), read_masks(true)
+    for name, (load, load_true) in pairs.both.items():
+        masks = load(), load_true()
         read.append(masks)
-        matched = _naming(found, lambda: mask_metrics(*masks, iou=iou, use_labels=use_labels))
-        precision = average_precision([masks], use_labels=use_labels)
-        return {**matched.to_dict(), **precision.to_dict()}
-
-    report = _over(predicted, truth, None, "segmentation/masks.json", compare)
+        compare = partial(mask_metrics, *masks, iou=iou, use_labels=use_labels)
+        matched = _naming(f"{predicted} against {truth}, frame {name}", compare)
+        rows[name] = {**matched, **average_precision([masks], use_labels=use_labels).to_dict()}
     # Average precision is of all images at once, not a mean of means.
     whole = average_precision(read, use_labels=use_labels).to_dict()
-    return Report(rows=report.rows, mean={**report.mean, **whole}, alone=report.alone)
+    return Report(
+        rows=rows,
+        mean={**_mean(rows), **whole},
+        only_predicted=pairs.only_predicted,
+        only_truth=pairs.only_truth,
+    )
+
+
+def _mask_sides(predicted: Path, truth: Path) -> tuple[_MaskSides, _MaskSides, bool]:
+    """Masks by frame name on either side, and whether the truth is of one frame."""
+    known = read_coco(truth) if _is_json(truth) else None
+    if known is not None and len(known.masks) > 1:
+        one_truth = False
+        true: _MaskSides = {name: partial(_same, masks) for name, masks in known.masks.items()}
+    else:
+        one_truth = truth.is_file()
+        true = {name: partial(read_masks, file) for name, file in find_files(truth, MASKS).items()}
+    if _is_json(predicted):
+        named = read_coco(predicted, known=known).masks
+        return {name: partial(_same, masks) for name, masks in named.items()}, true, one_truth
+    files = find_files(predicted, MASKS)
+    return {name: partial(read_masks, file) for name, file in files.items()}, true, one_truth
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() == ".json" and path.is_file()
+
+
+def _same(masks: MaskSet) -> MaskSet:
+    return masks
 
 
 def _over(
     predicted: str | Path,
     truth: str | Path,
     valid: str | Path | None,
-    inside: str,
+    kind: Kind,
     compare: Callable[[Path, Path, BoolMap | None], Row],
 ) -> Report:
-    first, second = Path(predicted), Path(truth)
-    for path in (first, second):
-        if not path.exists():
-            raise InputError(f"{path}: expected a file or a folder, but it does not exist.")
-    found, true = _files(first, inside), _files(second, inside)
-    if second.is_file():
-        if len(found) != 1:
-            raise InputError(f"{first}: holds {len(found)} predictions, {second} is one truth.")
-        true = dict.fromkeys(found, second)
-    elif first.is_file():
-        raise InputError(f"{first} is one file, {second} a folder; give two of a kind.")
-    shared = sorted(set(found) & set(true))
-    if not shared:
-        raise InputError(
-            f"{first} and {second}: no frame is in both. Found {_some(found)} and {_some(true)}."
-        )
-    masks = None if valid is None else _files(Path(valid), inside)
+    found, true = find_files(Path(predicted), kind), find_files(Path(truth), kind)
+    pairs = pair_up(found, true, one_truth=Path(truth).is_file(), names=f"{predicted} and {truth}")
+    masks = None if valid is None else find_files(Path(valid), VALID)
     rows = {}
-    for name in shared:
-        mask = None if masks is None else read_mask(_mask_of(name, masks, Path(str(valid))))
-        rows[name] = compare(found[name], true[name], mask)
-    return Report(rows=rows, mean=_mean(rows), alone=tuple(sorted(set(found) ^ set(true))))
-
-
-def _files(path: Path, inside: str) -> dict[str, Path]:
-    """Frame name -> file: of one file, of a folder of files, of scenes, or of folders of files."""
-    if path.is_file():
-        return {path.stem: path}
-    if (path / inside).is_file():
-        return {path.name: path / inside}
-    scenes = {file.parents[inside.count("/")].name: file for file in path.glob(f"*/{inside}")}
-    if scenes:
-        return scenes
-    known = {".npy", ".pfm", ".png", ".json"}
-    return {file.stem: file for file in sorted(path.glob("*")) if file.suffix.lower() in known}
+    for name, (first, second) in pairs.both.items():
+        mask = None if masks is None else read_valid(_mask_of(name, masks, Path(str(valid))))
+        rows[name] = compare(first, second, mask)
+    return Report(
+        rows=rows,
+        mean=_mean(rows),
+        only_predicted=pairs.only_predicted,
+        only_truth=pairs.only_truth,
+    )
 
 
 def _mask_of(name: str, masks: Mapping[str, Path], valid: Path) -> Path:
     if valid.is_file():
         return valid
     if name not in masks:
-        raise InputError(f"{valid}: has no mask for {name}; found {_some(masks)}.")
+        raise InputError(f"{valid}: has no mask for {name}; found {some(masks)}.")
     return masks[name]
 
 
@@ -197,20 +221,13 @@ def _mean(rows: Mapping[str, Row]) -> Row:
     return mean
 
 
-def _naming(path: Path, compute: Callable[[], T]) -> T:
-    """What is wrong between two files is said with a name."""
+def _naming(what: str, measure: Callable[[], _Metrics]) -> Row:
+    """Arrays have no names; what is wrong between two of them is said with their files'."""
     try:
-        return compute()
+        return measure().to_dict()
     except InputError as error:
-        if str(path.parent) in str(error):
-            raise
-        raise InputError(f"{path}: {error}") from error
-
-
-def _some(files: Mapping[str, Path]) -> str:
-    names = sorted(files)
-    return (", ".join(names[:4]) + (", ..." if len(names) > 4 else "")) or "none"
+        raise InputError(f"{what}: {error}") from error
 
 
 def _plain(row: Row) -> dict[str, float | int | None]:
-    return {key: None if math.isnan(value) else value for key, value in row.items()}
+    return {key: value if math.isfinite(value) else None for key, value in row.items()}

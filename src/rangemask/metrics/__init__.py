@@ -9,6 +9,7 @@ from rangemask.metrics.masks import (
     average_precision,
     boundary_f,
     iou_matrix,
+    mask_iou,
     mask_metrics,
 )
 from rangemask.metrics.semantic import SemanticMetrics, semantic_metrics
@@ -25,6 +26,7 @@ __all__ = [
     "depth_metrics",
     "disparity_metrics",
     "iou_matrix",
+    "mask_iou",
     "mask_metrics",
     "semantic_metrics",
     "sparsification",

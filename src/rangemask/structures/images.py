@@ -61,13 +61,16 @@ def read_images(paths: Sequence[str | Path], *, max_pixels: int = MAX_PIXELS) ->
 def read_array(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> AnyArray:
     """Read an image file whose values are numbers (ids, 16-bit disparity), unchanged.
 
+    Of an image with a palette (VOC, DAVIS) the indices are the numbers, of one with a single bit
+    0 and 1.
+
     Returns:
-        (H, W) or (H, W, C), uint8, uint16 or int32.
+        (H, W) or (H, W, C), uint8 or uint16.
 
     Raises:
         InputError: see ``read_image``.
     """
-    return _decode(Path(path), max_pixels)
+    return _decode(Path(path), max_pixels, numbers=True)
 
 
 def write_image(path: str | Path, image: AnyArray) -> None:
@@ -75,7 +78,7 @@ def write_image(path: str | Path, image: AnyArray) -> None:
     Image.fromarray(np.ascontiguousarray(image)).save(path, compress_level=_PNG_EFFORT)
 
 
-def _decode(path: Path, max_pixels: int) -> AnyArray:
+def _decode(path: Path, max_pixels: int, *, numbers: bool = False) -> AnyArray:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path}: expected an image file, but it {what}.")
@@ -86,6 +89,8 @@ def _decode(path: Path, max_pixels: int) -> AnyArray:
             _check_pixels(path, image.width * image.height, max_pixels)
             # Pillow decodes lazily: only this finds a file that is cut off.
             image.load()
+            if numbers and image.mode in {"P", "1"}:
+                return np.asarray(image).astype(np.uint8)
             return _as_array(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image, or of a format that is not known.") from error
