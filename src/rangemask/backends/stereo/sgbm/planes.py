@@ -26,7 +26,10 @@ RIM_PX, INNER_WEIGHT = 8, 0.05
 INLIER_PX, LEAST_SUPPORT = 1.0, 0.5
 """A plane must pass that close to half of the (weighted) matches."""
 
-LEAST_MATCHES, LEAST_MATCH_SHARE, LEAST_EXTENT = 50, 0.02, 0.5
+LEAST_MATCHES, LEAST_MATCH_SHARE = 50, 0.02
+SPAN = 0.5
+"""Of a region's width and height: the least that supports must reach across."""
+
 WELL_MATCHED_SHARE = 0.97
 """A region with so many matches needs no plane."""
 
@@ -71,25 +74,37 @@ def doubtful(matched_px: FloatMap, regions: EvenRegions) -> BoolMap:
     return np.asarray((regions.depth_px > TRUSTED_PX) & (share < TRUSTED_SHARE), np.bool_)
 
 
-def fit_planes(matched_px: FloatMap, certainty: FloatMap, regions: EvenRegions) -> FloatMap:
-    """(H, W) disparity of the planes, NaN where no plane is clear.
+@dataclass(frozen=True, slots=True, eq=False)
+class Planes:
+    """What the planes of even regions say."""
+
+    disparity_px: FloatMap
+    """(H, W), NaN where there is no plane."""
+    spanned: BoolMap
+    """(H, W): the plane's supports surround the region; elsewhere it is drawn out."""
+
+
+def fit_planes(matched_px: FloatMap, certainty: FloatMap, regions: EvenRegions) -> Planes:
+    """Planes of the largest regions, where one is clear.
 
     Args:
         matched_px: (H, W), NaN where unmatched.
         certainty: (H, W) in [0, 1], of each match.
         regions: of the left image.
     """
-    planes_px = np.full(matched_px.shape, np.nan, np.float32)
+    shape = matched_px.shape
+    planes = Planes(np.full(shape, np.nan, np.float32), np.zeros(shape, np.bool_))
     known = matched_px[np.isfinite(matched_px)]
     if known.size < LEAST_MATCHES:
-        return planes_px
+        return planes
     areas = regions.boxes[1:, cv2.CC_STAT_AREA]
     order = np.argsort(-areas, kind="stable")[:MOST_REGIONS]
     for label in order[areas[order] >= LEAST_AREA_SHARE * matched_px.size] + 1:
-        _fit_region(int(label), matched_px, certainty, regions, planes_px)
+        _fit_region(int(label), matched_px, certainty, regions, planes)
     low, high = known.min() - BEYOND_PX, known.max() + BEYOND_PX
+    planes_px = planes.disparity_px
     planes_px[(planes_px < low) | (planes_px > high)] = np.nan
-    return planes_px
+    return planes
 
 
 def _fit_region(
@@ -97,8 +112,9 @@ def _fit_region(
     matched_px: FloatMap,
     certainty: FloatMap,
     regions: EvenRegions,
-    planes_px: FloatMap,
+    planes: Planes,
 ) -> None:
+    """Write the plane of one region, if it has one, into ``planes``."""
     x, y, width, height, area = (int(number) for number in regions.boxes[label])
     box = np.s_[max(y - 2, 0) : y + height + 2, max(x - 2, 0) : x + width + 2]
     # The region's own outline, where its contrast is, belongs to it.
@@ -108,16 +124,19 @@ def _fit_region(
         return
     if rows.size >= WELL_MATCHED_SHARE * np.count_nonzero(inside):
         return
-    if np.ptp(columns) < LEAST_EXTENT * width and np.ptp(rows) < LEAST_EXTENT * height:
-        return
     weights = np.clip(certainty[box][rows, columns], 0.05, 0.75).astype(np.float64)
     weights[regions.depth_px[box][rows, columns] > RIM_PX] *= INNER_WEIGHT
     points = np.stack([columns, rows, np.ones_like(rows)], axis=1).astype(np.float64)
-    plane = robust_plane(points, matched_px[box][rows, columns].astype(np.float64), weights)
+    values = matched_px[box][rows, columns].astype(np.float64)
+    plane = robust_plane(points, values, weights)
     if plane is None:
         return
+    near = np.abs(points @ plane - values) < INLIER_PX
+    # A sky that touches one roof is not an extension of the roof.
+    spans = (np.ptp(columns[near]) >= SPAN * width) & (np.ptp(rows[near]) >= SPAN * height)
     rows, columns = np.nonzero(inside)
-    planes_px[box][rows, columns] = plane[0] * columns + plane[1] * rows + plane[2]
+    planes.disparity_px[box][rows, columns] = plane[0] * columns + plane[1] * rows + plane[2]
+    planes.spanned[box][rows, columns] = spans
 
 
 def robust_plane(
