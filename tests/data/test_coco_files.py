@@ -52,6 +52,10 @@ def test_instances_of_one_image(tmp_path: Path) -> None:
     path = written(tmp_path, data_set())
     assert read_masks(path) == MASKS
     assert read_coco(path).masks == {"7": MASKS}
+    bare = [
+        {key: value for key, value in row.items() if key != "image_id"} for row in rows_of(MASKS)
+    ]
+    assert read_masks(written(tmp_path, data_set(annotations=bare))) == MASKS
     empty = read_masks(written(tmp_path, data_set(annotations=[])))
     assert (len(empty), empty.height, empty.width) == (0, 2, 3)
 

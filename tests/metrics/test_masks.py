@@ -114,6 +114,14 @@ def test_a_case_computed_by_hand() -> None:
     assert metrics.to_dict()["matched"] == 1
 
 
+def test_of_several_that_fit_the_best_is_the_partner() -> None:
+    found, true = np.ones((1, 1, 10), dtype=bool), np.ones((2, 1, 10), dtype=bool)
+    true[0, 0, :4] = False  # 0.6, and the second 1
+    metrics = mask_metrics(MaskSet.from_dense(found), MaskSet.from_dense(true))
+    assert metrics.matched == 1
+    assert metrics.panoptic_quality == pytest.approx(1 / 1.5)
+
+
 def test_labels_can_forbid_a_match() -> None:
     mask = np.ones((1, 3, 3), dtype=bool)
     cat, dog = (MaskSet.from_dense(mask, labels=[name]) for name in ("cat", "dog"))
