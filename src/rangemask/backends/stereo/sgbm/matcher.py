@@ -10,6 +10,7 @@ from rangemask.backends.stereo.sgbm.config import SgbmConfig
 from rangemask.backends.stereo.sgbm.opencv import match_opencv
 from rangemask.backends.stereo.sgbm.range_search import find_span
 from rangemask.backends.stereo.sgbm.semiglobal import match_semiglobal
+from rangemask.backends.stereo.sgbm.subpixel import refine_subpixel
 from rangemask.backends.stereo.sgbm.surface import build_surface
 from rangemask.errors import InputError
 from rangemask.structures import Passport, StereoFrame, StereoMatch
@@ -52,12 +53,16 @@ class SgbmMatcher:
         if span is None or min(frame.left.shape[:2]) < LEAST_SIDE_PX:
             return _nothing_matched(frame.left.shape[:2])
         match = match_semiglobal if self.config.quality == "best" else match_opencv
-        surface = build_surface(frame.left, frame.right, match(frame.left, frame.right, span))
-        given = np.isfinite(surface.disparity_px)
+        surface = build_surface(frame.left, match(frame.left, frame.right, span))
+        disparity_px = surface.disparity_px
+        if self.config.quality == "best":
+            between_px = refine_subpixel(frame.left, frame.right, disparity_px)
+            disparity_px = np.where(surface.matched, between_px, disparity_px)
+        given = np.isfinite(disparity_px)
         if not self.config.fill:
             given &= surface.matched
         return StereoMatch(
-            disparity=np.where(given, surface.disparity_px, np.float32(np.nan)),
+            disparity=np.where(given, disparity_px, np.float32(np.nan)),
             confidence=np.where(given, surface.confidence, np.float32(0.0)),
             occluded=surface.occluded,
             filled=given & ~surface.matched,

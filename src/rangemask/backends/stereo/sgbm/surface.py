@@ -45,8 +45,8 @@ class Surface:
     """(H, W): hidden from the right camera, or outside its image."""
 
 
-def build_surface(left: ImageArray, right: ImageArray, views: TwoViews) -> Surface:
-    """Check, repair and judge the raw disparities of an (H, W, 3) RGB pair."""
+def build_surface(left: ImageArray, views: TwoViews) -> Surface:
+    """Check, repair and judge raw disparities; left is (H, W, 3) RGB."""
     agreed_px = _agreed(views)
     told = (views.certainty >= LEAST_CERTAINTY) & (_texture(left) >= LEAST_TEXTURE)
     sure_px = np.where(told, agreed_px, np.float32(np.nan))
