@@ -57,7 +57,7 @@ def view_of(image: ImageArray) -> CensusView:
 
 
 def census_bits(grey: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """(H, W) census: 31 neighbours in a checkerboard of 7 x 9 px, one bit each."""
+    """(H, W) census: 30 neighbours in a checkerboard of 7 x 9 px, one bit each."""
     height, width = grey.shape
     framed = cv2.copyMakeBorder(
         grey, HALF_HEIGHT_PX, HALF_HEIGHT_PX, HALF_WIDTH_PX, HALF_WIDTH_PX, cv2.BORDER_REPLICATE
