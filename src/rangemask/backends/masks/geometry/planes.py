@@ -1,189 +1,143 @@
-"""Dominant planes, and which of them are the structure that objects stand out from.
-
-Planes are found by RANSAC (Fischler and Bolles, 1981), all hypotheses at once, in disparity
-space, where a plane is linear and stereo's noise is even.
-"""
+"""Large planes of a disparity map: robust search and refinement."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rangemask.backends.masks.geometry.config import GeometryConfig
 from rangemask.backends.masks.geometry.grid import Grid
-from rangemask.geometry.arrays import BoolMap, FloatMap
+from rangemask.geometry.arrays import BoolMap, FloatMap, Matrix
 
-PlaneKind: TypeAlias = Literal["floor-like", "wall-like", "ceiling-like", "other plane"]
-
-_SEED = 20260101
-_HYPOTHESES = 400
-_SAMPLES = 3000
-_REFITS = 3
-_TOLERANCE = 2.0
-"""A point is of a plane within so many times the noise ..."""
-_TOLERANCE_SHARE = 0.015
-"""... plus this share of its disparity, for planes that are not quite plane."""
-
-Points: TypeAlias = NDArray[np.float32]
+_POINTS = 8000
+_FIRST_LOOK = 800
+_HYPOTHESES = 500
+_FINALISTS = 5
+_SIGMAS = 2.5
+_BEHIND_WEIGHT = 0.15
 
 
-@dataclass(frozen=True, slots=True)
-class PlaneFound:
-    """``disparity = a x + b y + c`` over the viewing directions (x, y)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Plane:
+    """disparity = a x + b y + c, in grid pixels."""
 
-    coefficients: tuple[float, float, float]
-    inliers: BoolMap
-    """(h, w) on the work grid."""
+    abc: tuple[float, float, float]
 
-    def disparity_px(self, grid: Grid) -> FloatMap:
-        """(h, w) the plane's disparity everywhere; not positive where it is not seen."""
-        a, b, c = self.coefficients
-        found: FloatMap = np.float32(a) * grid.x[None] + np.float32(b) * grid.y[:, None]
-        return found + np.float32(c)
+    def disparity(self, shape: tuple[int, int]) -> FloatMap:
+        """(h, w) disparity of the endless plane, px; not positive where it is not seen."""
+        a, b, c = (np.float32(value) for value in self.abc)
+        x = np.arange(shape[1], dtype=np.float32)
+        y = np.arange(shape[0], dtype=np.float32)[:, None]
+        return np.asarray(a * x + b * y + c, np.float32)
 
-    @property
-    def kind(self) -> PlaneKind:
-        """By its normal, for a camera held within 40 degrees of level."""
-        normal = np.asarray(self.coefficients) / np.linalg.norm(self.coefficients)
-        if normal[1] > 0.7:
-            return "floor-like"
-        if normal[1] < -0.7:
-            return "ceiling-like"
-        return "wall-like" if abs(normal[1]) < 0.5 else "other plane"
+    def normal(self, grid: Grid) -> Matrix:
+        """(3,) unit normal in camera coordinates, towards the camera.
 
-
-def find_planes(grid: Grid, config: GeometryConfig) -> list[PlaneFound]:
-    """The dominant planes, largest first in turn, each of the points that earlier ones left."""
-    random = np.random.default_rng(_SEED)
-    left = grid.known.copy()
-    least = max(30, config.min_plane_share * left.sum())
-    planes: list[PlaneFound] = []
-    while len(planes) < config.max_planes and left.sum() >= least:
-        found = _best_plane(grid, left, config, random)
-        if found is None or found.inliers.sum() < least:
-            break
-        planes.append(found)
-        left &= ~found.inliers
-    return planes
+        With n X = h and X = z (ray), disparity ~ 1 / z = n ray / h.
+        """
+        a, b, c = self.abc
+        (fx, fy), (cx, cy) = grid.focal, grid.centre
+        normal = np.array([a * fx, b * fy, c + a * cx + b * cy])
+        return -normal / max(float(np.linalg.norm(normal)), 1e-12)
 
 
-def structure(planes: list[PlaneFound], grid: Grid, config: GeometryConfig) -> list[PlaneFound]:
-    """The planes that bound the scene: floors, tables, walls, but no faces of objects.
+def find_planes(grid: Grid, *, count: int, min_share: float, seed: int) -> list[Plane]:
+    """Planes in the order of their size, each with at least ``min_share`` of the known pixels.
 
-    Behind a floor or a wall there is nothing; behind the face of a box there is. Where
-    something is seen behind all the same (a table's edge, a door), size must speak for it.
+    Random samples of three points near each other propose planes (Fischler and Bolles 1981),
+    the best are refined before they are compared (locally optimised RANSAC, Chum et al. 2003).
     """
-    return [plane for plane in planes if _is_structure(plane, grid, config)]
+    random = np.random.default_rng(seed)
+    points = _points(grid.disparity_px)
+    total = len(points)
+    everything = points[random.permutation(total)[:_POINTS]]
+    left = everything
+    found: list[Plane] = []
+    for _ in range(count):
+        if len(left) < max(50.0, min_share * len(everything)):
+            break
+        abc = _best_plane(left, everything, grid, random)
+        if abc is None:
+            break
+        inside = _inside(left, abc, grid, _SIGMAS)
+        if inside.sum() < min_share * len(everything):
+            break
+        found.append(Plane((float(abc[0]), float(abc[1]), float(abc[2]))))
+        left = left[~_inside(left, abc, grid, 1.5 * _SIGMAS)]
+    return found
 
 
-def _is_structure(plane: PlaneFound, grid: Grid, config: GeometryConfig) -> bool:
-    disparity, seen = plane.disparity_px(grid), grid.known
-    share = float(plane.inliers.sum() / max(1, seen.sum()))
-    tolerance = 2 * _tolerance(grid.disparity_px, config)
-    with np.errstate(invalid="ignore"):
-        reach = seen & (disparity > config.min_disparity_px)
-        behind = float((reach & (grid.disparity_px < disparity - tolerance)).sum())
-    behind /= max(1.0, float(reach.sum()))
-    if plane.kind == "floor-like":
-        return behind < 0.06 or (share > 0.15 and behind < 0.6)
-    rims = _rims(plane.inliers)
-    if behind < 0.06:
-        return share > 0.06 or rims > 0.25
-    return share > 0.15 and rims > 0.3 and behind < 0.35
-
-
-def _rims(inliers: BoolMap) -> float:
-    """The largest share that a plane has of the top, left or right rim of the image."""
-    return max(float(rim.mean()) for rim in (inliers[:3], inliers[:, :3], inliers[:, -3:]))
-
-
-def _tolerance(disparity_px: FloatMap, config: GeometryConfig) -> FloatMap:
-    limit: FloatMap = _TOLERANCE_SHARE * np.abs(disparity_px) + np.float32(
-        _TOLERANCE * config.noise_px
-    )
-    return limit
+def _points(disparity_px: FloatMap) -> FloatMap:
+    """(N, 3) float32 x, y, disparity of the known pixels."""
+    y, x = np.nonzero(np.isfinite(disparity_px))
+    return np.stack([x, y, disparity_px[y, x]], axis=1).astype(np.float32)
 
 
 def _best_plane(
-    grid: Grid, left: BoolMap, config: GeometryConfig, random: np.random.Generator
-) -> PlaneFound | None:
-    rows, columns = np.nonzero(left)
-    if rows.size < 3:
+    left: FloatMap, everything: FloatMap, grid: Grid, random: np.random.Generator
+) -> Matrix | None:
+    sample = left[random.permutation(len(left))]
+    planes = _hypotheses(sample, grid.shape, random)
+    if len(planes) == 0:
         return None
-    chosen = random.integers(0, rows.size, min(_SAMPLES, rows.size))
-    sample = _points(grid, rows[chosen], columns[chosen])
-    hypotheses = np.concatenate(list(_hypotheses(grid, rows, columns, left, random)))
-    if hypotheses.size == 0:
-        return None
-    predicted = hypotheses[:, :2] @ sample[:, :2].T + hypotheses[:, 2:]
-    limit = _tolerance(sample[:, 2], config)
-    votes = (np.abs(predicted - sample[:, 2]) < limit).sum(axis=1)
-    best = hypotheses[int(votes.argmax())]
-    inliers = left
-    for _ in range(_REFITS):
-        inliers = left & _near(best, grid, config)
-        if inliers.sum() < 3:
-            return None
-        best = _fit(grid, inliers)
-    inliers = left & _near(best, grid, config)
-    a, b, c = (float(value) for value in best)
-    return PlaneFound((a, b, c), inliers)
+    scores = _scores(planes, sample[:_FIRST_LOOK], everything[:_FIRST_LOOK], grid)
+    first = np.argsort(-scores, kind="stable")[:_FINALISTS]
+    refined = np.stack([refine(planes[i], left, grid) for i in first])
+    best: Matrix = refined[int(np.argmax(_scores(refined, left, everything, grid)))]
+    return best
 
 
-def _hypotheses(
-    grid: Grid,
-    rows: NDArray[np.intp],
-    columns: NDArray[np.intp],
-    left: BoolMap,
-    random: np.random.Generator,
-) -> Iterator[Points]:
-    """Planes through three points each: some near together, some far apart."""
-    height, width = left.shape
-    for reach in (0.06, 0.15, 0.4):
-        first = random.integers(0, rows.size, _HYPOTHESES // 3)
-        corners = [np.stack([rows[first], columns[first]])]
-        for _ in range(2):
-            away = random.normal(0, reach * width, (2, first.size)).astype(np.intp)
-            corner = corners[0] + away
-            corners.append(np.clip(corner, 0, np.array([[height - 1], [width - 1]])))
-        usable = np.all([left[tuple(corner)] for corner in corners], axis=0)
-        triples = np.stack([_points(grid, *corner[:, usable]) for corner in corners], axis=1)
-        yield _through(triples)
+def _hypotheses(points: FloatMap, shape: tuple[int, int], random: np.random.Generator) -> Matrix:
+    """(M, 3) planes through three points, some close together, some far apart."""
+    reach = random.choice([0.08, 0.2, 0.5], _HYPOTHESES) * max(shape)
+    first = random.integers(0, len(points), _HYPOTHESES)
+    pool = random.integers(0, len(points), (_HYPOTHESES, 48))
+    offset = np.abs(points[pool, :2] - points[first, None, :2]).max(axis=2)
+    near = offset <= reach[:, None]
+    # The two that lie first in the shuffled pool and within reach.
+    order = np.argsort(~near, axis=1, kind="stable")[:, :2]
+    rows = np.arange(_HYPOTHESES)[:, None]
+    chosen = points[np.concatenate([first[:, None], pool[rows, order]], axis=1)].astype(np.float64)
+    system = np.concatenate([chosen[:, :, :2], np.ones((_HYPOTHESES, 3, 1))], axis=2)
+    solvable = np.abs(np.linalg.det(system)) > 20.0
+    planes: Matrix = np.linalg.solve(system[solvable], chosen[solvable, :, 2:])[:, :, 0]
+    return planes
 
 
-def _through(triples: Points) -> Points:
-    """(N, 3) coefficients through (N, 3 points, xyd); degenerate triples are left out."""
-    a, b, c = triples[:, 0], triples[:, 1], triples[:, 2]
-    u, v = b - a, c - a
-    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
-    good = np.abs(area) > 1e-5
-    u, v, a, area = u[good], v[good], a[good], area[good]
-    along_x = (u[:, 2] * v[:, 1] - v[:, 2] * u[:, 1]) / area
-    along_y = (u[:, 0] * v[:, 2] - v[:, 0] * u[:, 2]) / area
-    return np.stack([along_x, along_y, a[:, 2] - along_x * a[:, 0] - along_y * a[:, 1]], axis=1)
+def _scores(planes: Matrix, points: FloatMap, everything: FloatMap, grid: Grid) -> Matrix:
+    """Truncated squares of the residuals, less a little for what lies behind the plane."""
+    model, off = _residuals(planes, points, grid)
+    fit = np.clip(1 - off * off, 0, None).mean(axis=0)
+    model, off = _residuals(planes, everything, grid)
+    behind = ((off < -2) & (model > 0)).mean(axis=0)
+    scores: Matrix = fit - _BEHIND_WEIGHT * behind
+    return scores
 
 
-def _near(plane: NDArray[np.floating], grid: Grid, config: GeometryConfig) -> BoolMap:
-    predicted = plane[0] * grid.x[None] + plane[1] * grid.y[:, None] + plane[2]
-    with np.errstate(invalid="ignore"):
-        off = np.abs(grid.disparity_px - predicted)
-        near: BoolMap = off < _tolerance(grid.disparity_px, config)
-    return near
+def _residuals(planes: Matrix, points: FloatMap, grid: Grid) -> tuple[FloatMap, FloatMap]:
+    """(N, M) disparity of the planes at the points, and how far the points are in front."""
+    plane = planes.astype(np.float32)
+    model = points[:, :2] @ plane[:, :2].T + plane[:, 2]
+    off = (points[:, 2:] - model) / grid.tolerance(points[:, 2:], _SIGMAS)
+    return np.asarray(model, np.float32), np.asarray(off, np.float32)
 
 
-def _fit(grid: Grid, inliers: BoolMap) -> NDArray[np.float64]:
-    points = _points(grid, *np.nonzero(inliers)).astype(np.float64)
-    design = np.column_stack([points[:, :2], np.ones(len(points))])
-    # Normal equations of three unknowns: far cheaper than a factorisation of all points.
-    solution: NDArray[np.float64] = np.linalg.lstsq(
-        design.T @ design, design.T @ points[:, 2], rcond=None
-    )[0]
-    return solution
+def _inside(points: FloatMap, abc: Matrix, grid: Grid, sigmas: float) -> BoolMap:
+    off = points[:, 2] - (points[:, :2] @ abc[:2] + abc[2])
+    return np.asarray(np.abs(off) <= grid.tolerance(points[:, 2], sigmas), np.bool_)
 
 
-def _points(grid: Grid, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Points:
-    return np.stack([grid.x[columns], grid.y[rows], grid.disparity_px[rows, columns]], axis=-1)
+def refine(abc: Matrix, points: FloatMap, grid: Grid) -> Matrix:
+    """Least squares with Tukey's weights, the limit narrowing from 8 to 4 deviations."""
+    design = np.column_stack([points[:, :2], np.ones(len(points))]).astype(np.float64)
+    target = points[:, 2].astype(np.float64)
+    for sigmas in (8.0, 6.0, 4.0, 4.0):
+        off = (target - design @ abc) / grid.tolerance(points[:, 2], sigmas)
+        weights = np.clip(1 - off * off, 0, None) ** 2
+        used = weights > 0
+        if used.sum() < 10:
+            return abc
+        weighted = design[used] * weights[used, None]
+        normal = weighted.T @ design[used]
+        abc = np.asarray(np.linalg.lstsq(normal, weighted.T @ target[used], rcond=None)[0])
+    return abc

@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 
 from rangemask.backends.masks.geometry.config import GeometryConfig
-from rangemask.backends.masks.geometry.edges import full_masks
 from rangemask.backends.masks.geometry.grid import Grid, make_grid
-from rangemask.backends.masks.geometry.instances import find_instances
-from rangemask.backends.masks.geometry.planes import PlaneFound, find_planes, structure
+from rangemask.backends.masks.geometry.merging import grow_to_contact, merge
+from rangemask.backends.masks.geometry.outline import draw
+from rangemask.backends.masks.geometry.planes import find_planes
+from rangemask.backends.masks.geometry.quality import Doubles, scores
+from rangemask.backends.masks.geometry.segments import Labels
+from rangemask.backends.masks.geometry.splitting import split, stands_out
+from rangemask.backends.masks.geometry.structure import Surface, background, find_surroundings
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import BoolMap, FloatMap, LabelMap
 from rangemask.structures import (
@@ -25,14 +29,7 @@ from rangemask.structures import (
 )
 
 LABEL = "object"
-SEMANTIC_NAMES = (
-    "unknown",
-    "floor-like",
-    "wall-like",
-    "ceiling-like",
-    "other plane",
-    LABEL,
-)
+SEMANTIC_NAMES = ("unknown", "floor-like", "wall-like", "ceiling-like", "other plane", LABEL)
 _LEAST_SIDE_PX = 16
 
 
@@ -40,7 +37,7 @@ class GeometrySegmenter:
     """Finds planes in depth and calls "object" what stands out from them."""
 
     def __init__(self, config: GeometryConfig | None = None) -> None:
-        self.config = config or GeometryConfig()
+        self.config = config if config is not None else GeometryConfig()
 
     @property
     def passport(self) -> Passport:
@@ -63,80 +60,88 @@ class GeometrySegmenter:
         """Find objects and planes.
 
         Args:
-            frame: what the camera saw; edges of masks are drawn to edges of its left image.
+            frame: what the camera saw; without a rig a lens of 58 degrees is assumed.
             depth: (H, W), metric or up to scale; filled pixels are not looked at.
             labels: nothing, or just "object": this segmenter knows no names.
 
+        Returns:
+            Masks without overlap, each with a score, and a map of kinds of planes.
+
         Raises:
-            InputError: labels were asked for, or there is no depth with a zero.
+            InputError: names were asked for, depth is missing, relative or of another size.
         """
-        depth = self._checked(frame, depth, labels)
+        depth = _checked(frame, depth, labels)
         if min(frame.width, frame.height) < _LEAST_SIDE_PX:
             return _nothing(frame)
-        grid = make_grid(depth, frame.rig, self.config)
-        planes = find_planes(grid, self.config)
-        ground = structure(planes, grid, self.config)
-        found = find_instances(grid, _background(ground, grid), self.config)
-        masks = full_masks(
-            found.labels, len(found.scores), grid.step, frame.left, snap=self.config.snap
+        grid = make_grid(frame, depth, self.config)
+        if grid is None:
+            return _nothing(frame)
+        surfaces = self._surroundings(grid)
+        instances, marks = self._instances(grid, background(grid, surfaces))
+        masks, kept = draw(
+            grid, instances, background(grid, surfaces), frame.left, snap=self.config.snap
         )
-        kept = [i for i, mask in enumerate(masks) if mask.any()]
-        dense = np.stack([masks[i] for i in kept]) if kept else _no_masks(frame)
         return Segmentation(
-            MaskSet.from_dense(
-                dense, labels=[LABEL] * len(kept), scores=[found.scores[i] for i in kept]
-            ),
-            SemanticMap(_semantic(ground, grid, dense), SEMANTIC_NAMES),
+            MaskSet.from_dense(masks, scores=[float(marks[number]) for number in kept]),
+            SemanticMap(_semantic(grid, surfaces, masks), SEMANTIC_NAMES),
         )
 
-    def _checked(
-        self, frame: StereoFrame, depth: DepthMap | None, labels: Sequence[str] | None
-    ) -> DepthMap:
-        if labels is not None and set(labels) != {LABEL}:
-            raise InputError(
-                f"geometry finds shapes and knows no names, but was asked for "
-                f"{', '.join(labels) or 'none'}. Use a segmenter with text prompts, or no labels."
-            )
-        if depth is None:
-            raise InputError("geometry finds objects in depth: pass depth=, as Pipeline does.")
-        if depth.kind == "relative_inverse":
-            raise InputError(
-                "geometry needs depth whose zero is known; relative depth of one image has none. "
-                "Use a metric model, or a pair."
-            )
-        if depth.values.shape != (frame.height, frame.width):
-            raise InputError(
-                f"{frame.name}: depth is {depth.values.shape}, the image "
-                f"{(frame.height, frame.width)}."
-            )
-        return depth
+    def _surroundings(self, grid: Grid) -> list[Surface]:
+        config = self.config
+        planes = find_planes(
+            grid, count=config.max_planes, min_share=config.min_plane_share, seed=config.seed
+        )
+        return find_surroundings(grid, planes, min_share=config.min_plane_share)
+
+    def _instances(self, grid: Grid, background_px: FloatMap) -> tuple[Labels, Doubles]:
+        """Objects on the grid and the score of each number."""
+        labels, count = split(grid, stands_out(grid, background_px))
+        labels, count = merge(grid, labels, count, background_px)
+        marks = scores(grid, labels, count, background_px, self.config)
+        good = marks >= max(self.config.min_score, 1e-6)
+        numbers = np.where(good, np.cumsum(good), 0).astype(np.int32)
+        labels = grow_to_contact(grid, numbers[labels], background_px)
+        return labels, np.concatenate([[0.0], marks[good]])
 
 
-def _background(ground: list[PlaneFound], grid: Grid) -> FloatMap:
-    """(h, w) the nearest structure in each direction; 0 where there is none."""
-    nearest = np.zeros(grid.disparity_px.shape, dtype=np.float32)
-    for plane in ground:
-        np.maximum(nearest, plane.disparity_px(grid), out=nearest)
-    return nearest
+def _checked(frame: StereoFrame, depth: DepthMap | None, labels: Sequence[str] | None) -> DepthMap:
+    if labels is not None and tuple(labels) != (LABEL,):
+        asked = ", ".join(map(repr, labels)) or "no labels at all"
+        raise InputError(
+            f"{frame.name}: geometry knows no names, but was asked for {asked}. Use a segmenter "
+            "with text prompts, or leave the labels out."
+        )
+    if depth is None:
+        raise InputError(
+            f"{frame.name}: geometry finds objects in depth and was given none: pass depth=."
+        )
+    if depth.kind == "relative_inverse":
+        raise InputError(
+            f"{frame.name}: geometry needs depth with a known zero, and relative depth of one "
+            "image has none. Use a stereo pair or a metric depth model."
+        )
+    if depth.values.shape != (frame.height, frame.width):
+        height, width = depth.values.shape
+        raise InputError(
+            f"{frame.name}: the image is {frame.width} x {frame.height} px, but its depth is "
+            f"{width} x {height}. Give the depth of this image."
+        )
+    return depth
 
 
-def _semantic(ground: list[PlaneFound], grid: Grid, masks: BoolMap) -> LabelMap:
+def _semantic(grid: Grid, surfaces: list[Surface], masks: BoolMap) -> LabelMap:
+    """(H, W) ids of ``SEMANTIC_NAMES``."""
+    small = np.zeros(grid.shape, np.uint8)
+    for surface in surfaces:
+        small[surface.inside] = SEMANTIC_NAMES.index(surface.kind)
     height, width = grid.full_px.shape
-    small = np.zeros(grid.disparity_px.shape, dtype=np.uint8)
-    for plane in ground:
-        small[plane.inliers] = SEMANTIC_NAMES.index(plane.kind)
-    rows = np.minimum(np.arange(height) // grid.step, small.shape[0] - 1)
-    columns = np.minimum(np.arange(width) // grid.step, small.shape[1] - 1)
-    ids = cv2.medianBlur(np.ascontiguousarray(small[rows][:, columns]), 5)
-    ids = np.asarray(ids, dtype=np.uint8)
+    rows = np.minimum(np.arange(height) // grid.stride, small.shape[0] - 1)
+    columns = np.minimum(np.arange(width) // grid.stride, small.shape[1] - 1)
+    ids = np.asarray(cv2.medianBlur(small, 5), np.uint8)[rows[:, None], columns]
     ids[masks.any(axis=0)] = SEMANTIC_NAMES.index(LABEL)
     return ids
 
 
-def _no_masks(frame: StereoFrame) -> BoolMap:
-    return np.zeros((0, frame.height, frame.width), dtype=bool)
-
-
 def _nothing(frame: StereoFrame) -> Segmentation:
-    ids = np.zeros((frame.height, frame.width), dtype=np.uint8)
-    return Segmentation(MaskSet.from_dense(_no_masks(frame)), SemanticMap(ids, SEMANTIC_NAMES))
+    ids = np.zeros((frame.height, frame.width), np.uint8)
+    return Segmentation(MaskSet(frame.height, frame.width), SemanticMap(ids, SEMANTIC_NAMES))
