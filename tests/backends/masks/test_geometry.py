@@ -134,7 +134,7 @@ def test_random_scenes(kind: str) -> None:
 def test_without_snapping_masks_are_coarser_but_there(sample: SyntheticSample) -> None:
     coarse = GeometrySegmenter(GeometryConfig(snap=False))(sample.frame, depth=noisy(sample))
     fine = GeometrySegmenter()(sample.frame, depth=noisy(sample))
-    assert 0.7 < mean_overlap(sample, coarse.masks.dense())
+    assert mean_overlap(sample, coarse.masks.dense()) > 0.7
     assert mean_overlap(sample, coarse.masks.dense()) < mean_overlap(sample, fine.masks.dense())
 
 
@@ -172,7 +172,7 @@ def test_what_is_filled_or_doubtful_is_not_looked_at(sample: SyntheticSample) ->
         assert len(found) == 2
         assert found.masks.dense()[:, 30:80, 140:180].sum() == 0
     believed = GeometrySegmenter()(sample.frame, depth=DepthMap(values=values))
-    assert len(believed) == 3
+    assert overlaps(believed.masks.dense(), ghost[None]).max() > 0.7
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (16, 16), (1, 300), (300, 17), (40, 40)])

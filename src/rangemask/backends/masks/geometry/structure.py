@@ -21,6 +21,7 @@ PlaneKind: TypeAlias = Literal["floor-like", "wall-like", "ceiling-like", "other
 _INSIDE_SIGMAS = 3.0
 _LEVEL_COS = 0.75
 _UPRIGHT_COS = 0.45
+_MOST_SEEN_THROUGH = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -49,7 +50,9 @@ def find_surroundings(grid: Grid, planes: list[Plane], *, min_share: float) -> l
             continue
         taken |= inside
         endless = kind == "floor-like" and not any(other.kind == kind for other in found)
-        reach = np.ones(grid.shape, np.bool_) if endless else _hull(main)
+        # A wall goes on behind what stands in front of it.
+        margin_px = max(grid.shape) // 40
+        reach = np.ones(grid.shape, np.bool_) if endless else _hull(main, margin_px=margin_px)
         found.append(Surface(plane=plane, kind=kind, inside=inside, reach=reach))
     return found
 
@@ -91,39 +94,40 @@ def _main_parts(inside: BoolMap) -> BoolMap:
 
 def _bounds(plane: Plane, kind: PlaneKind, main: BoolMap, share: float, grid: Grid) -> bool:
     """Whether a plane belongs to the surroundings."""
-    owned, behind = _ownership(plane, kind, main, grid)
+    above = grid.dense_px - plane.disparity(grid.shape)
+    farther = above < -grid.tolerance(grid.dense_px, 2 * _INSIDE_SIGMAS)
+    hull = _hull(main, margin_px=0)
+    seen_through = float((farther & hull).sum() / max(int(hull.sum()), 1))
+    if seen_through > _MOST_SEEN_THROUGH:
+        return False
+    owned = _owned(plane, kind, main, grid, farther)
     if kind == "floor-like":
         at_bottom = float(main[-3:].any(axis=0).mean())
         return owned < 0.35 or (share > 0.12 and at_bottom > 0.3)
     if share > 0.25:
         return owned < 0.5
     if share < 0.06 and kind != "ceiling-like":
-        return owned < 0.1 and behind < 0.05
-    return owned < 0.3 and behind < 0.3
+        return owned < 0.1 and seen_through < 0.05
+    return owned < 0.3
 
 
-def _ownership(plane: Plane, kind: PlaneKind, main: BoolMap, grid: Grid) -> tuple[float, float]:
-    """Share of the outline with something farther beyond it, and of the image behind the plane."""
-    model = plane.disparity(grid.shape)
-    above = grid.dense_px - model
-    limit = grid.tolerance(grid.dense_px, 2 * _INSIDE_SIGMAS)
-    farther = above < -limit
+def _owned(plane: Plane, kind: PlaneKind, main: BoolMap, grid: Grid, farther: BoolMap) -> float:
+    """Share of the outline with something farther beyond it."""
     seed = main.astype(np.uint8)
     ring = cv2.dilate(seed, np.ones((9, 9), np.uint8)) > cv2.dilate(seed, np.ones((5, 5), np.uint8))
+    unknown = np.isnan(grid.dense_px)
     # Next to a wall the unknown is sky, except where the right camera cannot see.
     columns = np.arange(grid.shape[1]) * grid.stride
-    unseen = np.isnan(above) & ((columns < model) | (kind == "floor-like"))
-    ring &= ~unseen
-    owned = float(((farther | np.isnan(above)) & ring).sum() / max(int(ring.sum()), 1))
-    behind = float((farther & (model > 0)).sum() / max(int(np.isfinite(above).sum()), 1))
-    return owned, behind
+    blind = unknown & ((columns < plane.disparity(grid.shape)) | (kind == "floor-like"))
+    ring &= ~blind
+    return float(((farther | unknown) & ring).sum() / max(int(ring.sum()), 1))
 
 
-def _hull(mask: BoolMap) -> BoolMap:
-    """Convex hull, a little wider: a wall goes on behind what stands in front of it."""
+def _hull(mask: BoolMap, *, margin_px: int) -> BoolMap:
+    """Convex hull, wider by a margin."""
     y, x = np.nonzero(mask)
     corners = cv2.convexHull(np.stack([x, y], axis=1).astype(np.int32))
     hull = np.zeros(mask.shape, np.uint8)
     cv2.fillConvexPoly(hull, corners, 1)
-    wide = 2 * (max(mask.shape) // 40) + 1
-    return np.asarray(cv2.dilate(hull, np.ones((wide, wide), np.uint8)) > 0, np.bool_)
+    kernel = np.ones((2 * margin_px + 1,) * 2, np.uint8)
+    return np.asarray(cv2.dilate(hull, kernel) > 0, np.bool_)
