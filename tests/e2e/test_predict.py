@@ -123,6 +123,15 @@ def test_objects_can_be_limited_by_distance(pair: PairOnDisk, run: Run) -> None:
     assert json.loads(none.stdout)["scenes"][0]["objects"] == []
 
 
+def test_a_blank_pair_is_no_failure(pair: PairOnDisk, run: Run, tmp_path: Path) -> None:
+    for path in (pair.left, pair.right):
+        write_image(path, np.zeros((240, 320, 3), dtype=np.uint8))
+    done = run("predict", pair.left, pair.right, "--output", "out", "--rig", pair.rig)
+    assert done.returncode == 0, done.stderr
+    assert "No objects were found." in done.stdout
+    assert np.isnan(rm.Scene.load(tmp_path / "out").disparity).all()
+
+
 def test_an_existing_result_is_kept(pair: PairOnDisk, run: Run, tmp_path: Path) -> None:
     (tmp_path / "out" / "000").mkdir(parents=True)
     (tmp_path / "out" / "000" / "mine.txt").write_text("keep")

@@ -269,7 +269,8 @@ class _Run:
         from rangemask.cli.tables import object_table
 
         if len(self.done) == 1:
-            print_rich(object_table(self.done[0]["objects"]))
+            found = self.done[0]["objects"]
+            print_rich(object_table(found) if found else "No objects were found.")
         elif self.done:
             objects = sum(len(scene["objects"]) for scene in self.done)
             print_rich(f"{len(self.done)} frames, {objects} objects, in {self.output}")
