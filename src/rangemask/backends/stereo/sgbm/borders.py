@@ -22,8 +22,10 @@ STEP_PX = 2.0
 REACH_PX = 2
 """Pixels on either side of a step that are asked."""
 
-RADIUS_PX, STRIDE_PX = 4, 2
-"""The neighbours: every other pixel of 9 x 9."""
+RADIUS_PX = 4
+_EVEN = range(-RADIUS_PX, RADIUS_PX + 1, 2)
+NEIGHBOURS = [(dy, dx) for dy in _EVEN for dx in _EVEN if (dy + dx) % 4 == 2]
+"""(dy, dx): a checkerboard of the even pixels of 9 x 9."""
 
 COLOUR_SCALE = 20.0
 """Grey levels over which a neighbour's weight falls to 1/e."""
@@ -92,9 +94,8 @@ def _count_votes(
     colours = [channel[here] for channel in channels]
     weight_of = np.exp(-np.arange(256) / COLOUR_SCALE).astype(np.float32)
     votes = _Votes(*(np.zeros(here.shape, np.float32) for _ in range(4)))
-    steps = range(-RADIUS_PX, RADIUS_PX + 1, STRIDE_PX)
-    for offset in (dy * width + dx for dy in steps for dx in steps if (dy, dx) != (0, 0)):
-        there = here + np.int32(offset)
+    for dy, dx in NEIGHBOURS:
+        there = here + np.int32(dy * width + dx)
         unlike = np.zeros(here.shape, np.uint8)
         for channel, colour in zip(channels, colours, strict=True):
             seen = channel[there]

@@ -33,7 +33,7 @@ SPAN = 0.5
 WELL_MATCHED_SHARE = 0.97
 """A region with so many matches needs no plane."""
 
-HYPOTHESES, MOST_SAMPLES = 96, 1000
+HYPOTHESES, MOST_SAMPLES = 64, 600
 BEYOND_PX = 3.0
 """A plane may leave the range of matched disparities by this much."""
 

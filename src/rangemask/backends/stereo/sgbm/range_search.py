@@ -22,7 +22,7 @@ from rangemask.geometry.arrays import FloatMap, ImageArray
 from rangemask.geometry.rig import Rig
 from rangemask.geometry.stereo import focal_times_baseline
 
-THUMBNAIL_WIDTH_PX = 200
+THUMBNAIL_WIDTH_PX = 160
 WIDEST_SHARE, CROSSED_SHARE = 0.4, 0.05
 """Largest disparity looked for, and largest negative one, as shares of the image width."""
 
@@ -34,7 +34,7 @@ CROSSED_PERCENT = 2.0
 
 MARGIN_THUMBNAIL_PX = 1.5
 MARGIN_PX = 2.0
-LEAST_SPECKLE_PX, LEAST_AGREED_PX = 30, 20
+LEAST_SPECKLE_PX, LEAST_AGREED_PX = 25, 20
 BLOCK_PX = 5
 LEAST_TEXTURE = 2.0
 """Mean grey-level slope below which a thumbnail pixel matches anything."""
