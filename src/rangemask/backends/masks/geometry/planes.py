@@ -40,6 +40,12 @@ class Plane:
         normal = np.array([a * fx, b * fy, c + a * cx + b * cy])
         return -normal / max(float(np.linalg.norm(normal)), 1e-12)
 
+    def height(self, grid: Grid) -> float:
+        """The camera's distance from the plane, where depth is 1 / disparity."""
+        a, b, c = self.abc
+        (fx, fy), (cx, cy) = grid.focal, grid.centre
+        return 1 / max(float(np.linalg.norm([a * fx, b * fy, c + a * cx + b * cy])), 1e-12)
+
 
 def find_planes(grid: Grid, *, count: int, min_share: float, seed: int) -> list[Plane]:
     """Planes in the order of their size, each with at least ``min_share`` of the known pixels.

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from rangemask.backends.masks.geometry.config import GeometryConfig
 from rangemask.backends.masks.geometry.grid import Grid
+from rangemask.backends.masks.geometry.planes import Plane
 from rangemask.backends.masks.geometry.segments import Labels, neighbours
-from rangemask.geometry.arrays import FloatMap
+from rangemask.geometry.arrays import BoolMap, FloatMap
 
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -21,6 +22,10 @@ _PLAIN_AREA = 0.001
 _LEAST_KNOWN = 0.4
 _LEAST_WEIGHT = 0.2
 _LEAST_OUTLINE = 0.05
+_LOW = 0.15
+"""In parts of the camera's height above the floor."""
+_FLAT = 0.08
+"""Height over length."""
 
 # Logistic regression on 450 segments of five kinds of made-up scenes, matched by sgbm. Every
 # coefficient keeps its sign and rough size when any one kind is left out.
@@ -28,7 +33,12 @@ _OF_RISE, _OF_WEIGHT, _OF_OUTLINE, _OF_AREA, _CONSTANT = 1.2, 2.6, 4.0, 2.6, -8.
 
 
 def scores(
-    grid: Grid, labels: Labels, count: int, background_px: FloatMap, config: GeometryConfig
+    grid: Grid,
+    labels: Labels,
+    count: int,
+    background_px: FloatMap,
+    floor: Plane | None,
+    config: GeometryConfig,
 ) -> Doubles:
     """(count + 1,) from 0 to 1, 0 for what is no object; the first is of no segment.
 
@@ -46,8 +56,8 @@ def scores(
     rise = (grid.dense_px - background_px) / grid.tolerance(grid.dense_px, 1)
     # Where no surroundings are known, nothing speaks against an object.
     rise = np.where(np.isnan(background_px), _PLAIN_RISE, np.nan_to_num(rise))
-    rises = _medians(rise[inside], of, count)
-    depth_px = _medians(np.nan_to_num(grid.dense_px)[inside], of, count)
+    rises = _quantiles(rise[inside], of, count, 0.5)
+    depth_px = _quantiles(np.nan_to_num(grid.dense_px)[inside], of, count, 0.5)
     weight = mean(grid.sample(grid.weight))
     known = mean(np.isfinite(grid.disparity_px).astype(np.float32))
     own_outline = _own_outline(grid, labels, count, rises)
@@ -61,17 +71,38 @@ def scores(
     least = max(config.min_area_px / grid.stride**2, config.min_area_share * labels.size, 1.0)
     good = (area >= least) & (known >= _LEAST_KNOWN) & (own_outline >= _LEAST_OUTLINE)
     good &= (weight >= _LEAST_WEIGHT) & (grid.noise_px <= config.max_depth_error * depth_px)
+    if floor is not None:
+        good &= ~_slabs(grid, labels, count, floor)
     return np.where(good, 1 / (1 + np.exp(-odds)), 0.0)
 
 
-def _medians(values: FloatMap, of: NDArray[np.int32], count: int) -> Doubles:
-    """(count + 1,) median of the values of each segment, 0 for empty ones."""
+def _slabs(grid: Grid, labels: Labels, count: int, floor: Plane) -> BoolMap:
+    """(count + 1,): lawns, kerbs and carpets, which are low over the floor and far longer."""
+    inside = labels > 0
+    of = labels[inside]
+    disparity = np.nan_to_num(grid.dense_px[inside], nan=1.0)
+    # The point of a pixel lies 1 - floor / own disparity of the camera's height above the floor.
+    height = np.clip(1 - floor.disparity(grid.shape)[inside] / disparity, 0, 1)
+    high = _quantiles(height, of, count, 0.9)
+    (fx, _), (cx, _) = grid.focal, grid.centre
+    away = (1 / disparity).astype(np.float32)
+    across = ((np.nonzero(inside)[1] - cx) / fx * away).astype(np.float32)
+    wide, deep = (
+        _quantiles(values, of, count, 0.95) - _quantiles(values, of, count, 0.05)
+        for values in (across, away)
+    )
+    long = np.maximum(wide, deep) / floor.height(grid)
+    return np.asarray((high < _LOW) & (high < _FLAT * long), np.bool_)
+
+
+def _quantiles(values: FloatMap, of: NDArray[np.int32], count: int, share: float) -> Doubles:
+    """(count + 1,) quantile of the values of each segment, 0 for empty ones."""
     order = np.lexsort((values, of))
     ends = np.searchsorted(of[order], np.arange(count + 2))
     length = np.diff(ends)
-    middle = np.minimum(ends[:-1] + length // 2, max(len(values) - 1, 0))
+    place = ends[:-1] + (share * length).astype(np.intp)
     ordered = values[order].astype(np.float64) if len(values) else np.zeros(1)
-    return np.where(length > 0, ordered[middle], 0.0)
+    return np.where(length > 0, ordered[np.minimum(place, len(ordered) - 1)], 0.0)
 
 
 def _own_outline(grid: Grid, labels: Labels, count: int, rises: Doubles) -> Doubles:

@@ -12,11 +12,16 @@ from rangemask.backends.masks.geometry.config import GeometryConfig
 from rangemask.backends.masks.geometry.grid import Grid, make_grid
 from rangemask.backends.masks.geometry.merging import grow_to_contact, merge
 from rangemask.backends.masks.geometry.outline import draw
-from rangemask.backends.masks.geometry.planes import find_planes
+from rangemask.backends.masks.geometry.planes import Plane, find_planes
 from rangemask.backends.masks.geometry.quality import Doubles, scores
 from rangemask.backends.masks.geometry.segments import Labels
 from rangemask.backends.masks.geometry.splitting import split, stands_out
-from rangemask.backends.masks.geometry.structure import Surface, background, find_surroundings
+from rangemask.backends.masks.geometry.structure import (
+    Surface,
+    background,
+    find_surroundings,
+    floor_of,
+)
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import BoolMap, FloatMap, LabelMap
 from rangemask.structures import (
@@ -77,10 +82,9 @@ class GeometrySegmenter:
         if grid is None:
             return _nothing(frame)
         surfaces = self._surroundings(grid)
-        instances, marks = self._instances(grid, background(grid, surfaces))
-        masks, kept = draw(
-            grid, instances, background(grid, surfaces), frame.left, snap=self.config.snap
-        )
+        background_px = background(grid, surfaces)
+        instances, marks = self._instances(grid, background_px, floor_of(surfaces))
+        masks, kept = draw(grid, instances, background_px, frame.left, snap=self.config.snap)
         return Segmentation(
             MaskSet.from_dense(masks, scores=[float(marks[number]) for number in kept]),
             SemanticMap(_semantic(grid, surfaces, masks), SEMANTIC_NAMES),
@@ -93,11 +97,13 @@ class GeometrySegmenter:
         )
         return find_surroundings(grid, planes, min_share=config.min_plane_share)
 
-    def _instances(self, grid: Grid, background_px: FloatMap) -> tuple[Labels, Doubles]:
+    def _instances(
+        self, grid: Grid, background_px: FloatMap, floor: Plane | None
+    ) -> tuple[Labels, Doubles]:
         """Objects on the grid and the score of each number."""
         labels, count = split(grid, stands_out(grid, background_px))
         labels, count = merge(grid, labels, count, background_px)
-        marks = scores(grid, labels, count, background_px, self.config)
+        marks = scores(grid, labels, count, background_px, floor, self.config)
         good = marks >= max(self.config.min_score, 1e-6)
         numbers = np.where(good, np.cumsum(good), 0).astype(np.int32)
         labels = grow_to_contact(grid, numbers[labels], background_px)

@@ -57,6 +57,12 @@ def find_surroundings(grid: Grid, planes: list[Plane], *, min_share: float) -> l
     return found
 
 
+def floor_of(surfaces: list[Surface]) -> Plane | None:
+    """The largest floor, if there is one."""
+    floors = (surface.plane for surface in surfaces if surface.kind == "floor-like")
+    return next(floors, None)
+
+
 def background(grid: Grid, surfaces: list[Surface]) -> FloatMap:
     """(h, w) disparity of the nearest surface in each direction, NaN where there is none."""
     nearest = np.full(grid.shape, np.nan, np.float32)
