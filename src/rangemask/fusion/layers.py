@@ -123,7 +123,8 @@ def one_plane(
             moment = _sums(columns[i] * columns[j], size)
             products[:, i, j] = products[:, j, i] = moment
     plane, step = _unexplained(products, 2), _unexplained(products, 3)
-    veto: BoolMap = step > _MAX_UNEXPLAINED * plane
+    # Equal where the plane explains everything: then there is nothing left for a step.
+    veto: BoolMap = step >= _MAX_UNEXPLAINED * plane
     return veto
 
 
