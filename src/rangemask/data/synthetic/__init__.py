@@ -2,7 +2,7 @@
 
 from rangemask.data.synthetic.generate import SCENE_KINDS, SceneKind, random_scene
 from rangemask.data.synthetic.materials import Material
-from rangemask.data.synthetic.render import SyntheticSample, render
+from rangemask.data.synthetic.render import SyntheticObject, SyntheticSample, render
 from rangemask.data.synthetic.scene import CLASS_NAMES, SyntheticScene, Thing, camera_pose
 from rangemask.data.synthetic.sensor import SensorConfig
 from rangemask.data.synthetic.shapes import Box, Capsule, Cylinder, Plane, Shape, Sphere
@@ -19,6 +19,7 @@ __all__ = [
     "SensorConfig",
     "Shape",
     "Sphere",
+    "SyntheticObject",
     "SyntheticSample",
     "SyntheticScene",
     "Thing",

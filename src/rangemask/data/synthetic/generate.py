@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -11,12 +12,15 @@ import numpy as np
 from rangemask.data.synthetic.materials import Material, Pattern
 from rangemask.data.synthetic.scene import SyntheticScene, Thing, camera_pose
 from rangemask.data.synthetic.shapes import Box, Capsule, Cylinder, Plane, Shape, Sphere
+from rangemask.geometry.arrays import Matrix
 
 SceneKind: TypeAlias = Literal["room", "table", "outdoor"]
 SCENE_KINDS: tuple[SceneKind, ...] = ("room", "table", "outdoor")
 
 _HALF_VIEW_RAD = math.radians(24.0)
 """Objects stand within this angle of the axis: inside the view of common lenses."""
+_UP_TO_SIDE = 0.9
+"""The middle of an object may be this much of that angle above or below the axis."""
 _TRIES = 60
 
 
@@ -44,11 +48,12 @@ def random_scene(
     things = list(structure)
     taken: list[tuple[float, float]] = []
     for _ in range(count):
-        spot = _free_spot(random, near_m, far_m, taken, radius_m=0.12 if kind == "table" else 0.4)
-        if spot is None:
+        placed = _place(random, kind, structure, np.asarray(pose), (near_m, far_m), taken)
+        if placed is None:
             break
+        spot, thing = placed
         taken.append(spot)
-        things.append(_object(random, spot, kind))
+        things.append(thing)
     light = (float(random.uniform(-0.8, 0.8)), -0.8, float(random.uniform(-0.8, -0.2)))
     return SyntheticScene(things=tuple(things), camera_pose=pose, light=light)
 
@@ -71,6 +76,48 @@ def _surroundings(
     pose = camera_pose(random.uniform(0.8, 1.7), pitch_rad=random.uniform(0.0, 0.25))
     made = [_thing("wall", wall, _material(random, 0.5, grey=True)) for wall in walls]
     return [floor, *made], pose, (1.3, min(7.0, depth_m - 0.8))
+
+
+def _place(
+    random: np.random.Generator,
+    kind: SceneKind,
+    structure: list[Thing],
+    pose: Matrix,
+    range_m: tuple[float, float],
+    taken: list[tuple[float, float]],
+) -> tuple[tuple[float, float], Thing] | None:
+    """An object at a free spot, in view and clear of the walls; None where no more fits."""
+    radius_m = 0.12 if kind == "table" else 0.4
+    for _ in range(_TRIES):
+        spot = _free_spot(random, *range_m, taken, radius_m=radius_m)
+        if spot is None:
+            return None
+        thing = _object(random, spot, kind)
+        if _in_view(thing, pose) and _clear_of_walls(thing, structure):
+            return spot, thing
+    return None
+
+
+def _in_view(thing: Thing, pose: Matrix) -> bool:
+    """Whether its middle lies within the view, up and down too."""
+    balls = np.array([shape.bound[0] for shape, _ in thing.parts])
+    middle = (balls.min(axis=0) + balls.max(axis=0)) / 2
+    x, y, z = (middle - pose[:3, 3]) @ pose[:3, :3]
+    limit = math.tan(_HALF_VIEW_RAD)
+    return bool(z > 0 and abs(y) <= _UP_TO_SIDE * limit * z and abs(x) <= 1.3 * limit * z)
+
+
+def _clear_of_walls(thing: Thing, structure: list[Thing]) -> bool:
+    walls = [shape for part in structure if part.name == "wall" for shape, _ in part.parts]
+    for wall in walls:
+        if not isinstance(wall, Plane):
+            continue
+        normal = np.asarray(wall.normal) / np.linalg.norm(wall.normal)
+        for shape, _ in thing.parts:
+            centre, radius_m = shape.bound
+            if (np.asarray(centre) - np.asarray(wall.point)) @ normal < radius_m:
+                return False
+    return True
 
 
 def _free_spot(
@@ -131,8 +178,16 @@ def _person(random: np.random.Generator, x: float, z: float) -> Thing:
         hand, shoulder = at(2.7 * side, 0.45, -sign * swing), at(2.2 * side, 0.78)
         parts.append((Capsule(hand, shoulder, 0.03 * tall), shirt))
     parts.append((Capsule(at(0, 0.52), at(0, 0.76), 0.09 * tall), shirt))
-    parts.append((Sphere(at(0, 0.925), 0.075 * tall), skin))
+    parts.append((Sphere(at(0, 0.925), 0.075 * tall), _skin(skin)))
     return Thing(name="person", parts=tuple(parts))
+
+
+def _skin(material: Material) -> Material:
+    """One of the colours that people have; the pattern's brightness picks it."""
+    tone = max(material.light) * 4 % 1
+    light = (0.55 + 0.42 * tone, 0.38 + 0.4 * tone, 0.28 + 0.38 * tone)
+    red, green, blue = (0.6 * value for value in light)
+    return replace(material, light=light, dark=(red, green, blue), pattern="noise", cell_m=0.08)
 
 
 def _thing(name: str, shape: Shape, material: Material) -> Thing:
@@ -143,7 +198,9 @@ def _material(random: np.random.Generator, cell_m: float, *, grey: bool = False)
     hue, vivid = random.random(), random.uniform(0.05, 0.2) if grey else random.uniform(0.3, 0.8)
     patterns: list[Pattern] = ["noise", "noise", "noise", "checker", "stripes"]
     light = colorsys.hsv_to_rgb(hue, vivid, random.uniform(0.75, 1.0))
-    dark = colorsys.hsv_to_rgb(hue + random.uniform(-0.1, 0.1), vivid, random.uniform(0.1, 0.3))
+    # colorsys answers a negative hue with negative colours.
+    shifted = (hue + random.uniform(-0.1, 0.1)) % 1.0
+    dark = colorsys.hsv_to_rgb(shifted, vivid, random.uniform(0.1, 0.3))
     return Material(
         light=light,
         dark=dark,

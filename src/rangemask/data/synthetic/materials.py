@@ -6,6 +6,7 @@ the pixels that see it is faded out, as a real lens would.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -16,6 +17,7 @@ from scipy.ndimage import map_coordinates
 from rangemask.data.synthetic.shapes import Vectors
 
 Pattern: TypeAlias = Literal["noise", "checker", "stripes"]
+PATTERNS: tuple[Pattern, ...] = ("noise", "checker", "stripes")
 Colour: TypeAlias = tuple[float, float, float]
 
 _LATTICE = 48
@@ -29,7 +31,8 @@ class Material:
     """Two colours mixed by a pattern.
 
     Raises:
-        ValueError: the cell size is not positive, or the contrast is not within [0, 1].
+        ValueError: the cell size is not positive, contrast or a colour is not within [0, 1], or
+            the pattern is unknown.
     """
 
     light: Colour
@@ -43,7 +46,13 @@ class Material:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.cell_m <= 0:
+        if self.pattern not in PATTERNS:
+            raise ValueError(f"pattern must be one of {PATTERNS}, got {self.pattern!r}.")
+        for name in ("light", "dark"):
+            colour = getattr(self, name)
+            if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
+                raise ValueError(f"{name} must be RGB within [0, 1], got {colour}.")
+        if not 0 < self.cell_m < math.inf:
             raise ValueError(f"cell_m must be positive, got {self.cell_m}.")
         if not 0 <= self.contrast <= 1:
             raise ValueError(f"contrast must lie within [0, 1], got {self.contrast}.")

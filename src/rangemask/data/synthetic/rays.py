@@ -12,6 +12,9 @@ from rangemask.geometry.arrays import BoolMap
 MAX_ANGLE_RAD = np.deg2rad(80.0)
 """Rays farther from the axis are left out: there a z depth means little."""
 
+_RAY_ERROR_PX = 0.01
+_POINT_ERROR_SHARE = 1e-4
+
 
 def pixel_rays(camera: Camera, *, shift_px: tuple[float, float] = (0.0, 0.0)) -> Vectors:
     """The direction that each pixel looks in.
@@ -21,7 +24,9 @@ def pixel_rays(camera: Camera, *, shift_px: tuple[float, float] = (0.0, 0.0)) ->
         shift_px: where in the pixel, (0, 0) for its centre.
 
     Returns:
-        (H * W, 3), scaled to z = 1, so that a hit's t is its depth; NaN beyond 80 degrees.
+        (H * W, 3), scaled to z = 1, so that a hit's t is its depth; NaN beyond 80 degrees and
+        where the lens model has no ray: polynomials of strong lenses turn back towards the axis,
+        and OpenCV answers there with rays of other pixels.
 
     Raises:
         ValueError: the camera's size is unknown.
@@ -34,7 +39,11 @@ def pixel_rays(camera: Camera, *, shift_px: tuple[float, float] = (0.0, 0.0)) ->
     pixels = np.stack([x.ravel(), y.ravel()], axis=-1).astype(np.float64)
     normal = _undistort(camera, pixels)
     rays = np.concatenate([normal, np.ones((len(normal), 1))], axis=1)
-    rays[np.hypot(normal[:, 0], normal[:, 1]) > np.tan(MAX_ANGLE_RAD)] = np.nan
+    seen = _near_axis(rays)
+    if camera.is_distorted:
+        found = _distort(camera, np.where(seen[:, None], rays, [0.0, 0.0, 1.0]))
+        seen &= np.linalg.norm(found - pixels, axis=1) < _RAY_ERROR_PX
+    rays[~seen] = np.nan
     return rays
 
 
@@ -46,14 +55,28 @@ def project_points(camera: Camera, points: Vectors) -> tuple[Vectors, BoolMap]:
         points: (N, 3) metres.
 
     Returns:
-        (N, 2) x, y in px, and (N,) whether they lie in front and inside the image.
+        (N, 2) x, y in px, and (N,) whether the image shows them: in front, within 80 degrees,
+        inside the image, and not folded into it by a lens polynomial that turned back.
     """
     front = points[:, 2] > 1e-9
-    pixels = _distort(camera, np.where(front[:, None], points, [0.0, 0.0, 1.0]))
-    inside = front & (pixels >= -0.5).all(axis=1)
+    ahead = np.where(front[:, None], points, [0.0, 0.0, 1.0])
+    pixels = _distort(camera, ahead)
+    inside = front & _near_axis(ahead) & (pixels >= -0.5).all(axis=1)
     if camera.width is not None and camera.height is not None:
         inside &= (pixels[:, 0] < camera.width - 0.5) & (pixels[:, 1] < camera.height - 0.5)
+    if camera.is_distorted:
+        kept = np.flatnonzero(inside)
+        normal = ahead[kept, :2] / ahead[kept, 2:]
+        back = _undistort(camera, pixels[kept])
+        size = 1.0 + np.linalg.norm(normal, axis=1)
+        inside[kept] = np.linalg.norm(back - normal, axis=1) < _POINT_ERROR_SHARE * size**2
     return pixels, inside
+
+
+def _near_axis(rays: Vectors) -> BoolMap:
+    """(N,) whether rays with z > 0 lie within ``MAX_ANGLE_RAD``; NaN does not."""
+    near: BoolMap = np.hypot(rays[:, 0], rays[:, 1]) <= np.tan(MAX_ANGLE_RAD) * rays[:, 2]
+    return near
 
 
 def _distort(camera: Camera, points: Vectors) -> Vectors:
@@ -70,6 +93,8 @@ def _distort(camera: Camera, points: Vectors) -> Vectors:
 
 def _undistort(camera: Camera, pixels: Vectors) -> Vectors:
     """Normalised image coordinates, (N, 2)."""
+    if len(pixels) == 0:  # OpenCV refuses empty arrays
+        return np.zeros((0, 2))
     if not camera.is_distorted:
         centre, focal = np.array([camera.cx, camera.cy]), np.array([camera.fx, camera.fy])
         straight: Vectors = (pixels - centre) / focal

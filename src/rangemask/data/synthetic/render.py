@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rangemask.data.synthetic.rays import pixel_rays, project_points
-from rangemask.data.synthetic.scene import CLASS_NAMES, SyntheticScene
+from rangemask.data.synthetic.scene import CLASS_NAMES, SyntheticScene, checked_pose
 from rangemask.data.synthetic.sensor import SensorConfig, expose
 from rangemask.data.synthetic.shapes import Vectors
 from rangemask.geometry import Camera, Rig, disparity_from_depth
@@ -17,6 +17,16 @@ from rangemask.structures import SemanticMap, StereoFrame
 
 _SELF_HIT_SHARE = 1e-5
 """A surface does not hide itself: hits this near the end of a ray of sight do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticObject:
+    """One object of the scene, seen or not."""
+
+    id: int
+    """Its value in ``SyntheticSample.instance_ids``."""
+    name: str
+    """Its class, one of ``CLASS_NAMES``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,19 +39,21 @@ class SyntheticSample:
     instance_ids: NDArray[np.uint16]
     """1, 2, ... in the order of ``SyntheticScene.objects``; 0 for structure and sky."""
     semantic: SemanticMap
+    objects: tuple[SyntheticObject, ...]
+    """All objects of the scene by id, those that are hidden or out of view too."""
     right_depth_m: FloatMap | None = None
     """On the right grid, z in the right camera's frame; None without a right camera."""
     occluded: BoolMap | None = None
-    """Left pixels whose surface the right camera does not see: hidden, or outside its image."""
+    """Left pixels whose surface the right camera does not see: hidden, or outside its image.
+    False for the sky, and for pixels that no ray belongs to."""
     disparity: FloatMap | None = None
     """px; None for rigs that are not rectified pairs."""
     right_disparity: FloatMap | None = None
     """On the right grid: right pixel x matches left pixel x + disparity."""
 
     def masks(self) -> BoolMap:
-        """(N, H, W) bool, one per object of the scene, empty where it is not seen."""
-        count = int(self.instance_ids.max(initial=0))
-        ids = np.arange(1, count + 1, dtype=np.uint16)
+        """(N, H, W) bool, one per item of ``objects``; empty for those that are not seen."""
+        ids = np.array([thing.id for thing in self.objects], dtype=np.uint16)
         return np.equal(self.instance_ids[None], ids[:, None, None])
 
 
@@ -68,13 +80,14 @@ def render(
         name: of the frame.
 
     Raises:
-        ValueError: the rig's size is unknown, or samples is not positive.
+        ValueError: the rig's size is unknown, samples is not positive, or the pose is no
+            rotation and translation.
     """
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}.")
     sensor = sensor if sensor is not None else SensorConfig()
     random = np.random.default_rng(seed)
-    left_pose = scene.pose if pose is None else np.asarray(pose, dtype=np.float64)
+    left_pose = scene.pose if pose is None else checked_pose(pose)
     left = _View(scene, rig.left, left_pose)
     left_image = expose(left.radiance(samples), sensor, random, right=False)
     alone = SyntheticSample(
@@ -82,6 +95,7 @@ def render(
         depth_m=left.depth_m,
         instance_ids=left.instance_ids,
         semantic=SemanticMap(left.class_ids, CLASS_NAMES),
+        objects=tuple(SyntheticObject(i, t.name) for i, t in enumerate(scene.objects, start=1)),
     )
     if rig.right is None:
         return alone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rangemask.data.synthetic.materials import Colour, Material
 from rangemask.data.synthetic.shapes import Point, Shape
@@ -40,7 +41,12 @@ class Thing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticScene:
-    """World coordinates: x right, y down, z forward, metres; the floor is usually y = 0."""
+    """World coordinates: x right, y down, z forward, metres; the floor is usually y = 0.
+
+    Raises:
+        ValueError: the pose is no rotation and translation, the light has no direction, or
+            ambient is not within [0, 1].
+    """
 
     things: tuple[Thing, ...]
     camera_pose: tuple[tuple[float, float, float, float], ...]
@@ -51,6 +57,13 @@ class SyntheticScene:
     """Share of the light that comes from everywhere."""
     sky: Colour = (0.62, 0.72, 0.86)
 
+    def __post_init__(self) -> None:
+        checked_pose(self.camera_pose)
+        if not 0 < np.linalg.norm(self.light) < np.inf:
+            raise ValueError(f"light must be a direction, got {self.light}.")
+        if not 0 <= self.ambient <= 1:
+            raise ValueError(f"ambient must lie within [0, 1], got {self.ambient}.")
+
     @property
     def pose(self) -> Matrix:
         """(4, 4) left camera to world."""
@@ -60,6 +73,25 @@ class SyntheticScene:
     def objects(self) -> tuple[Thing, ...]:
         """The things with an instance id; the first has id 1."""
         return tuple(thing for thing in self.things if thing.is_object)
+
+
+def checked_pose(pose: ArrayLike) -> Matrix:
+    """A pose as a (4, 4) matrix.
+
+    Raises:
+        ValueError: it is not 4 x 4, or not a rotation and a translation.
+    """
+    matrix = np.asarray(pose, dtype=np.float64)
+    if matrix.shape != (4, 4):
+        raise ValueError(f"a pose must be a 4 x 4 matrix, got shape {matrix.shape}.")
+    turn = matrix[:3, :3]
+    off = np.abs(turn @ turn.T - np.eye(3)).max()
+    # Written so that NaN fails too.
+    if not (off < 1e-6 and np.linalg.det(turn) > 0 and np.isfinite(matrix[:3, 3]).all()):
+        raise ValueError(f"a pose must be a rotation and a finite translation, got {matrix}.")
+    if not np.array_equal(matrix[3], (0, 0, 0, 1)):
+        raise ValueError(f"the last row of a pose must be 0 0 0 1, got {matrix[3]}.")
+    return matrix
 
 
 def camera_pose(

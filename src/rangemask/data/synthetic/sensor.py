@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -16,7 +17,7 @@ class SensorConfig:
     """Switches, all off at 0 (gain: 1).
 
     Raises:
-        ValueError: a value is negative.
+        ValueError: a value is not finite, or negative (right_offset may be).
     """
 
     noise: float = 1.0
@@ -30,8 +31,10 @@ class SensorConfig:
 
     def __post_init__(self) -> None:
         for name in ("noise", "blur_px", "right_gain"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if not math.isfinite(self.right_offset):
+            raise ValueError(f"right_offset must be a finite number, got {self.right_offset}.")
 
 
 def expose(

@@ -43,10 +43,20 @@ class Shape(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """An endless plane through ``point``; ``normal`` points to the side it is seen from."""
+    """An endless plane through ``point``; ``normal`` points to the side that light falls on.
+
+    Raises:
+        ValueError: a number is not finite, or the normal has no direction.
+    """
 
     point: Point
     normal: Point
+
+    def __post_init__(self) -> None:
+        _check_finite("point", self.point)
+        _check_finite("normal", self.normal)
+        if not np.linalg.norm(self.normal) > 0:
+            raise ValueError(f"normal must be a direction, got {self.normal}.")
 
     @property
     def bound(self) -> tuple[Point, float]:
@@ -69,10 +79,18 @@ class Plane:
 
 @dataclass(frozen=True, slots=True)
 class Sphere:
-    """A ball."""
+    """A ball.
+
+    Raises:
+        ValueError: a number is not finite, or the radius not positive.
+    """
 
     centre: Point
     radius_m: float
+
+    def __post_init__(self) -> None:
+        _check_finite("centre", self.centre)
+        _check_positive("radius_m", self.radius_m)
 
     @property
     def bound(self) -> tuple[Point, float]:
@@ -94,11 +112,20 @@ class Sphere:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box turned about the vertical (y) axis."""
+    """A box turned about the vertical (y) axis.
+
+    Raises:
+        ValueError: a number is not finite, or a size not positive.
+    """
 
     centre: Point
     size_m: Point
     yaw_rad: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_finite("centre", self.centre)
+        _check_finite("yaw_rad", (self.yaw_rad,))
+        _check_positive("size_m", *self.size_m)
 
     @property
     def bound(self) -> tuple[Point, float]:
@@ -138,11 +165,20 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Cylinder:
-    """An upright cylinder with flat ends."""
+    """An upright cylinder with flat ends.
+
+    Raises:
+        ValueError: a number is not finite, or a size not positive.
+    """
 
     centre: Point
     radius_m: float
     height_m: float
+
+    def __post_init__(self) -> None:
+        _check_finite("centre", self.centre)
+        _check_positive("radius_m", self.radius_m)
+        _check_positive("height_m", self.height_m)
 
     @property
     def bound(self) -> tuple[Point, float]:
@@ -182,7 +218,11 @@ class Cylinder:
 
 @dataclass(frozen=True, slots=True)
 class Capsule:
-    """All points within ``radius_m`` of the segment from ``start`` to ``end``."""
+    """All points within ``radius_m`` of the segment from ``start`` to ``end``.
+
+    Raises:
+        ValueError: a number is not finite, or the radius not positive.
+    """
 
     start: Point
     end: Point
@@ -230,6 +270,16 @@ class Capsule:
         along = np.asarray(self.end) - foot
         length = float(np.linalg.norm(along))
         return foot, along / max(length, 1e-12), length
+
+
+def _check_finite(name: str, values: tuple[float, ...]) -> None:
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(f"{name} must be finite numbers, got {values}.")
+
+
+def _check_positive(name: str, *sizes_m: float) -> None:
+    if not all(0 < size_m < math.inf for size_m in sizes_m):
+        raise ValueError(f"{name} must be positive, got {sizes_m}.")
 
 
 def _nearest_root(a: Vectors, b: Vectors, c: float) -> Vectors:
