@@ -283,10 +283,10 @@ def test_settings_do_what_they_say(sample: SyntheticSample) -> None:
     assert not blind.semantic.mask("floor-like").any()
 
 
-def test_a_lawn_is_no_object() -> None:
+def test_a_kerb_is_no_object() -> None:
     """Low over the floor and far longer than high."""
-    lawn = thing("object", Box((0.3, -0.05, 3.6), (3.2, 0.1, 2.4)), (0.2, 0.7, 0.2), 7)
-    sample = render(scene(FLOOR, WALL, lawn, BOX), RIG)
+    kerb = thing("object", Box((0.3, -0.06, 1.9), (2.6, 0.12, 0.15)), (0.2, 0.7, 0.2), 7)
+    sample = render(scene(FLOOR, WALL, kerb, BOX), RIG)
     found = GeometrySegmenter()(sample.frame, depth=noisy(sample))
     box = sample.masks()[1]
     assert len(found) == 1

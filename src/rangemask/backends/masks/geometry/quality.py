@@ -70,7 +70,8 @@ def scores(
     )
     least = max(config.min_area_px / grid.stride**2, config.min_area_share * labels.size, 1.0)
     good = (area >= least) & (known >= _LEAST_KNOWN) & (own_outline >= _LEAST_OUTLINE)
-    good &= (weight >= _LEAST_WEIGHT) & (grid.noise_px <= config.max_depth_error * depth_px)
+    good &= (weight >= _LEAST_WEIGHT) | (own_outline >= 0.3)
+    good &= grid.noise_px <= config.max_depth_error * depth_px
     if floor is not None:
         good &= ~_slabs(grid, labels, count, floor)
     return np.where(good, 1 / (1 + np.exp(-odds)), 0.0)
