@@ -234,7 +234,7 @@ def test_bleeding_at_the_border_does_not_reach_the_distance():
     mask = np.zeros((1, 100, 100), dtype=bool)
     mask[0, 30:60, 30:60] = True
     depth[33:57, 33:57] = 2.0  # the outer three pixels hold the background
-    config = MeasureConfig(erode_share=0.1, find_layers=False)
+    config = MeasureConfig(erode_share=0.1, max_erode_px=8, find_layers=False)
     found = measure_masks(mask, DepthMap(values=depth), None, config)[0].distance
     assert (found.p10, found.median, found.p90, found.pixels) == (2.0, 2.0, 2.0, 24 * 24)
     raw = measure_masks(mask, DepthMap(values=depth), None, PLAIN)[0].distance

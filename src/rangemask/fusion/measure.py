@@ -52,7 +52,7 @@ class MeasureConfig:
 
     erode_share: float = 0.05
     """Erosion in parts of the square root of a mask's area."""
-    max_erode_px: int = 8
+    max_erode_px: int = 2
     """Erosion is never wider, px; 0 switches it off."""
     min_core_share: float = 0.2
     """Erosion is halved until this share of the mask is left, so that thin masks keep a core."""
