@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, gaussian_filter
 
+from rangemask.backends.masks.geometry.config import GeometryConfig
 from rangemask.backends.masks.geometry.grid import Grid
 from rangemask.backends.masks.geometry.segments import Labels
 from rangemask.geometry.arrays import AnyArray, BoolMap, FloatMap, ImageArray
@@ -24,11 +25,12 @@ Window: TypeAlias = tuple[slice, slice]
 
 _BINS = 12
 _COLOUR_LIMIT = 3.0
-_DEPTH_LIMIT = 4.0
+_DEPTH_LIMIT = 3.0
 _RARE_COLOUR = 2e-4
 _SURE = 9.0
-_BAND_SHARE = 0.12
+_BAND_SHARE = 0.15
 _WIDEST_BAND_PX = 20
+_LEAST_PIECE = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +48,11 @@ class _Maps:
 
 
 def draw(
-    grid: Grid, labels: Labels, background_px: FloatMap, image: ImageArray, *, snap: bool
+    grid: Grid,
+    labels: Labels,
+    background_px: FloatMap,
+    image: ImageArray,
+    config: GeometryConfig,
 ) -> tuple[BoolMap, list[int]]:
     """Masks of the full image.
 
@@ -55,7 +61,7 @@ def draw(
         labels: (h, w) objects on the grid.
         background_px: (h, w) disparity of the surroundings, NaN where unknown.
         image: (H, W, 3) uint8 RGB.
-        snap: whether to draw outlines anew; without, they are those of the grid.
+        config: whether to draw outlines anew; without, they are those of the grid.
 
     Returns:
         (N, H, W) bool masks without overlap, and the number of each in ``labels``.
@@ -63,18 +69,23 @@ def draw(
     count = int(labels.max(initial=0))
     full = _enlarged(labels, grid, cv2.INTER_NEAREST).astype(np.int32)
     owner = full
-    if snap and count:
+    if config.snap and count:
         owner = _redrawn(_make_maps(grid, full, background_px, image), count)
-    boxes = enumerate(find_objects(owner, count), start=1)
-    kept = [(number, box) for number, box in boxes if box is not None]
-    masks = np.zeros((len(kept), *full.shape), np.bool_)
-    for mask, (number, box) in zip(masks, kept, strict=True):
+    least_px = config.min_area_px
+    masks, kept = [], []
+    free = owner == 0
+    for number, box in enumerate(find_objects(owner, count), start=1):
+        if box is None:
+            continue
         # One pixel wider, so that the outside is one piece and no hole.
         window = _wider(box, 1, full.shape)
-        mask[window] = _one_piece(owner[window] == number) & (
-            (owner[window] == number) | (owner[window] == 0)
-        )
-    return masks, [number for number, _ in kept]
+        for piece in _pieces(owner[window] == number, least_px):
+            mask = np.zeros(full.shape, np.bool_)
+            mask[window] = piece & (free[window] | (owner[window] == number))
+            free &= ~mask
+            masks.append(mask)
+            kept.append(number)
+    return np.stack(masks) if masks else np.zeros((0, *full.shape), np.bool_), kept
 
 
 def _make_maps(grid: Grid, labels: Labels, background_px: FloatMap, image: ImageArray) -> _Maps:
@@ -196,19 +207,33 @@ def _enlarged(values: AnyArray, grid: Grid, how: int) -> FloatMap:
     return np.asarray(large, np.float32)
 
 
-def _one_piece(mask: BoolMap) -> BoolMap:
-    """Pieces of at least a tenth of the largest, small holes filled; large ones are see-through."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=4
-    )
-    if count < 2:
-        return mask
-    area = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
-    area[0] = 0
-    pieces = np.asarray((area >= 0.1 * area.max())[labels], np.bool_)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(
-        (~pieces).astype(np.uint8), connectivity=8
-    )
-    small = stats[:, cv2.CC_STAT_AREA] < 0.01 * area.max() + 20
+def _pieces(mask: BoolMap, least_px: int) -> list[BoolMap]:
+    """A mask as things: what lies above each other is one, what lies side by side is not."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    area = stats[1:, cv2.CC_STAT_AREA]
+    large = [int(i) + 1 for i in np.flatnonzero(area >= _LEAST_PIECE * area.max(initial=0))]
+    large.sort(key=lambda i: -int(stats[i, cv2.CC_STAT_AREA]))
+    things: list[list[int]] = []
+    for i in large:
+        home = next((thing for thing in things if _share_columns(stats[i], stats[thing[0]])), None)
+        if home is not None:
+            home.append(i)
+        elif not things or stats[i, cv2.CC_STAT_AREA] >= least_px:
+            things.append([i])
+    return [_without_holes(np.isin(labels, thing)) for thing in things]
+
+
+def _share_columns(one: NDArray[np.int32], other: NDArray[np.int32]) -> bool:
+    """Whether one of two pieces, by OpenCV's statistics, lies above the other."""
+    left, width = cv2.CC_STAT_LEFT, cv2.CC_STAT_WIDTH
+    end = min(one[left] + one[width], other[left] + other[width])
+    shared = int(end) - int(max(one[left], other[left]))
+    return shared > 0.3 * float(min(one[width], other[width]))
+
+
+def _without_holes(mask: BoolMap) -> BoolMap:
+    """Small holes filled; large ones are there to see through."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=8)
+    small = stats[:, cv2.CC_STAT_AREA] < 0.01 * mask.sum() + 20
     small[0] = False
-    return np.asarray(pieces | small[labels], np.bool_)
+    return np.asarray(mask | small[labels], np.bool_)

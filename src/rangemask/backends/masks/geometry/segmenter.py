@@ -84,7 +84,7 @@ class GeometrySegmenter:
         surfaces = self._surroundings(grid)
         background_px = background(grid, surfaces)
         instances, marks = self._instances(grid, background_px, floor_of(surfaces))
-        masks, kept = draw(grid, instances, background_px, frame.left, snap=self.config.snap)
+        masks, kept = draw(grid, instances, background_px, frame.left, self.config)
         return Segmentation(
             MaskSet.from_dense(masks, scores=[float(marks[number]) for number in kept]),
             SemanticMap(_semantic(grid, surfaces, masks), SEMANTIC_NAMES),
