@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from rangemask._version import __version__
 from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
 from rangemask.backends.registry import load_depth, load_masks, load_stereo
+from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.camera.rectify import Rectification
 from rangemask.errors import InputError
 from rangemask.fusion.filters import keep_areas, keep_distances, keep_labels, keep_scores
 from rangemask.fusion.measure import MeasureConfig, measure_masks
 from rangemask.fusion.refine import refine_depth, refine_masks, remove_flying_pixels
-from rangemask.geometry import Rig, depth_from_disparity
+from rangemask.geometry import Rig
 from rangemask.structures import (
     DepthMap,
     MaskSet,
@@ -28,9 +29,6 @@ from rangemask.structures import (
 )
 
 logger = logging.getLogger(__name__)
-
-_ASSUMED_FOCAL_SHARE = 0.9
-"""Focal length over image width of a common lens (58 degrees); only for frames without a rig."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,43 +201,3 @@ class Pipeline:
 
 def _nearness(thing: SceneObject) -> float:
     return thing.distance.median if thing.distance.known else math.inf
-
-
-def depth_of_match(match: StereoMatch, frame: StereoFrame) -> DepthMap:
-    """Depth of a matched pair: in metres with a rig, up to one factor without.
-
-    Raises:
-        InputError: the rig has no baseline.
-    """
-    rig = frame.rig
-    if rig is None:
-        logger.warning(
-            "%s: no rig was given, so there are no distances. Give one with --rig.", frame.name
-        )
-        guess = assumed_rig(frame.width, frame.height)
-        values = depth_from_disparity(match.disparity, guess)
-        return DepthMap(
-            values=values, kind="up_to_scale", confidence=match.confidence, filled=match.filled
-        )
-    if rig.baseline_m is None:
-        raise InputError(
-            f"{frame.name}: the rig has no baseline, so disparity has no scale in metres. "
-            "Give the rig of the calibrated pair, or none to get disparity alone."
-        )
-    return DepthMap(
-        values=depth_from_disparity(match.disparity, rig),
-        confidence=match.confidence,
-        filled=match.filled,
-    )
-
-
-def assumed_rig(width: int, height: int) -> Rig:
-    """A common lens with a baseline of 1, for geometry up to one unknown factor."""
-    return Rig.rectified(
-        fx=_ASSUMED_FOCAL_SHARE * width,
-        cx=(width - 1) / 2,
-        cy=(height - 1) / 2,
-        baseline_m=1.0,
-        width=width,
-        height=height,
-    )

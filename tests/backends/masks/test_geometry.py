@@ -1,5 +1,7 @@
 """The segmenter ``geometry`` on scenes with known masks, and on what is no scene at all."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,8 @@ from hypothesis import strategies as st
 
 from rangemask.backends.masks.geometry import SEMANTIC_NAMES, GeometryConfig, GeometrySegmenter
 from rangemask.backends.registry import load_masks
+from rangemask.backends.stereo.sgbm import SgbmMatcher
+from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.data.synthetic import (
     Box,
     Material,
@@ -215,9 +219,15 @@ def test_other_words_are_not(sample: SyntheticSample, labels: tuple[str, ...]) -
         GeometrySegmenter()(sample.frame, depth=noisy(sample), labels=labels)
 
 
-def test_depth_is_needed(sample: SyntheticSample) -> None:
+def test_one_image_needs_depth(sample: SyntheticSample) -> None:
     with pytest.raises(InputError, match="pass depth="):
-        GeometrySegmenter()(sample.frame)
+        GeometrySegmenter()(replace(sample.frame, right=None))
+
+
+def test_a_pair_is_matched_when_no_depth_is_given(sample: SyntheticSample) -> None:
+    depth = depth_of_match(SgbmMatcher()(sample.frame), sample.frame)
+    expected = GeometrySegmenter()(sample.frame, depth=depth)
+    assert GeometrySegmenter()(sample.frame).masks == expected.masks
 
 
 def test_relative_depth_is_refused(sample: SyntheticSample) -> None:

@@ -22,6 +22,8 @@ from rangemask.backends.masks.geometry.structure import (
     find_surroundings,
     floor_of,
 )
+from rangemask.backends.stereo.sgbm import SgbmMatcher
+from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import BoolMap, FloatMap, LabelMap
 from rangemask.structures import (
@@ -66,7 +68,8 @@ class GeometrySegmenter:
 
         Args:
             frame: what the camera saw; without a rig a lens of 58 degrees is assumed.
-            depth: (H, W), metric or up to scale; filled pixels are not looked at.
+            depth: (H, W), metric or up to scale; filled pixels are not looked at. Without it a
+                pair is matched by ``sgbm``.
             labels: nothing, or just "object": this segmenter knows no names.
 
         Returns:
@@ -117,10 +120,13 @@ def _checked(frame: StereoFrame, depth: DepthMap | None, labels: Sequence[str] |
             f"{frame.name}: geometry knows no names, but was asked for {asked}. Use a segmenter "
             "with text prompts, or leave the labels out."
         )
-    if depth is None:
+    if depth is None and frame.right is None:
         raise InputError(
-            f"{frame.name}: geometry finds objects in depth and was given none: pass depth=."
+            f"{frame.name}: geometry finds objects in depth and was given one image without it: "
+            "pass depth=, or give a stereo pair."
         )
+    if depth is None:
+        depth = depth_of_match(SgbmMatcher()(frame), frame)
     if depth.kind == "relative_inverse":
         raise InputError(
             f"{frame.name}: geometry needs depth with a known zero, and relative depth of one "
