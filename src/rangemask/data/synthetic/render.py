@@ -118,7 +118,7 @@ class _View:
     def __init__(self, scene: SyntheticScene, camera: Camera, pose: Matrix) -> None:
         self.scene, self.camera, self.pose = scene, camera, pose
         self.origin = pose[:3, 3]
-        rays = pixel_rays(camera) @ pose[:3, :3].T
+        self.rays = rays = pixel_rays(camera) @ pose[:3, :3].T
         self.t, self.part = _cast(scene, self.origin, rays)
         self.points = self.origin + np.where(np.isfinite(self.t), self.t, np.nan)[:, None] * rays
         self.shape = (camera.height or 0, camera.width or 0)
@@ -145,8 +145,7 @@ class _View:
     def radiance(self, samples: int) -> NDArray[np.float32]:
         """(H, W, 3) RGB in [0, 1]."""
         if samples == 1:
-            rays = pixel_rays(self.camera) @ self.pose[:3, :3].T
-            return self._shade(rays, self.t, self.part)
+            return self._shade(self.rays, self.t, self.part)
         total: NDArray[np.float32] = np.zeros((*self.shape, 3), dtype=np.float32)
         places = (np.arange(samples) + 0.5) / samples - 0.5
         for x in places:
@@ -164,12 +163,14 @@ class _View:
             seen = np.flatnonzero(part == number)
             if seen.size == 0:
                 continue
-            points = self.origin + t[seen, None] * rays[seen]
-            facing = np.clip(shape.normals(points) @ light, 0, None)
+            ways = rays[seen]
+            points = self.origin + t[seen, None] * ways
+            normals = shape.normals(points)
+            facing = np.clip(normals @ light, 0, None)
             shade = self.scene.ambient + (1 - self.scene.ambient) * facing
             # A surface seen at a slant is squeezed: its footprint grows.
-            slant = np.abs(np.einsum("ni,ni->n", shape.normals(points), rays[seen]))
-            slant /= np.linalg.norm(rays[seen], axis=1)
+            slant = np.abs(np.einsum("ni,ni->n", normals, ways))
+            slant /= np.linalg.norm(ways, axis=1)
             footprint_m = t[seen] / self.camera.fx / np.clip(slant, 0.05, 1)
             colours[seen] = material.colours(points, footprint_m) * shade[:, None].astype(
                 np.float32
