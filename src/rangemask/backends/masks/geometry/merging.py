@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import find_objects
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -72,11 +73,11 @@ def _extent(labels: Labels, count: int, grid: Grid, inverse: FloatMap) -> NDArra
     y, x = np.nonzero(labels)
     of = labels[y, x]
     size = np.zeros((2, count + 1))
-    for axis, (place, focal) in enumerate(((x, grid.focal[0]), (y, grid.focal[1]))):
-        low, high = np.full(count + 1, np.inf), np.full(count + 1, -np.inf)
-        np.minimum.at(low, of, place)
-        np.maximum.at(high, of, place)
-        size[axis] = np.maximum(high - low + 1, 0) / focal
+    for number, box in enumerate(find_objects(labels, count), start=1):
+        if box is not None:
+            rows, columns = box
+            size[:, number] = columns.stop - columns.start, rows.stop - rows.start
+    size /= np.array(grid.focal)[:, None]
     area = np.maximum(np.bincount(of, minlength=count + 1), 1)
     mean_inverse = np.bincount(of, inverse[y, x], minlength=count + 1) / area
     return np.asarray(np.hypot(size[0], size[1]) * mean_inverse, np.float64)

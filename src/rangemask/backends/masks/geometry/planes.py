@@ -9,9 +9,9 @@ import numpy as np
 from rangemask.backends.masks.geometry.grid import Grid
 from rangemask.geometry.arrays import BoolMap, FloatMap, Matrix
 
-_POINTS = 8000
-_FIRST_LOOK = 800
-_HYPOTHESES = 500
+_POINTS = 6000
+_FIRST_LOOK = 600
+_HYPOTHESES = 400
 _FINALISTS = 5
 _SIGMAS = 2.5
 _BEHIND_WEIGHT = 0.15
@@ -122,8 +122,9 @@ def _scores(planes: Matrix, points: FloatMap, everything: FloatMap, grid: Grid) 
 
 def _residuals(planes: Matrix, points: FloatMap, grid: Grid) -> tuple[FloatMap, FloatMap]:
     """(N, M) disparity of the planes at the points, and how far the points are in front."""
-    plane = planes.astype(np.float32)
-    model = points[:, :2] @ plane[:, :2].T + plane[:, 2]
+    # Written out: for two columns, BLAS spends more on its threads than on the product.
+    a, b, c = planes.T.astype(np.float32)
+    model = points[:, :1] * a + points[:, 1:2] * b + c
     off = (points[:, 2:] - model) / grid.tolerance(points[:, 2:], _SIGMAS)
     return np.asarray(model, np.float32), np.asarray(off, np.float32)
 

@@ -56,8 +56,8 @@ def scores(
     rise = (grid.dense_px - background_px) / grid.tolerance(grid.dense_px, 1)
     # Where no surroundings are known, nothing speaks against an object.
     rise = np.where(np.isnan(background_px), _PLAIN_RISE, np.nan_to_num(rise))
-    rises = _quantiles(rise[inside], of, count, 0.5)
-    depth_px = _quantiles(np.nan_to_num(grid.dense_px)[inside], of, count, 0.5)
+    (rises,) = _quantiles(rise[inside], of, count, (0.5,))
+    (depth_px,) = _quantiles(np.nan_to_num(grid.dense_px)[inside], of, count, (0.5,))
     weight = mean(grid.sample(grid.weight))
     known = mean(np.isfinite(grid.disparity_px).astype(np.float32))
     own_outline = _own_outline(grid, labels, count, rises)
@@ -84,25 +84,28 @@ def _slabs(grid: Grid, labels: Labels, count: int, floor: Plane) -> BoolMap:
     disparity = np.nan_to_num(grid.dense_px[inside], nan=1.0)
     # The point of a pixel lies 1 - floor / own disparity of the camera's height above the floor.
     height = np.clip(1 - floor.disparity(grid.shape)[inside] / disparity, 0, 1)
-    high = _quantiles(height, of, count, 0.9)
+    (high,) = _quantiles(height, of, count, (0.9,))
     (fx, _), (cx, _) = grid.focal, grid.centre
     away = (1 / disparity).astype(np.float32)
     across = ((np.nonzero(inside)[1] - cx) / fx * away).astype(np.float32)
     wide, deep = (
-        _quantiles(values, of, count, 0.95) - _quantiles(values, of, count, 0.05)
-        for values in (across, away)
+        np.diff(_quantiles(v, of, count, (0.05, 0.95)), axis=0)[0] for v in (across, away)
     )
     long = np.maximum(wide, deep) / floor.height(grid)
     return np.asarray((high < _LOW) & (high < _FLAT * long), np.bool_)
 
 
-def _quantiles(values: FloatMap, of: NDArray[np.int32], count: int, share: float) -> Doubles:
-    """(count + 1,) quantile of the values of each segment, 0 for empty ones."""
+def _quantiles(
+    values: FloatMap, of: NDArray[np.int32], count: int, shares: tuple[float, ...]
+) -> Doubles:
+    """(len(shares), count + 1) quantiles of the values of each segment, 0 for empty ones."""
+    if len(values) == 0:
+        return np.zeros((len(shares), count + 1))
     order = np.lexsort((values, of))
     ends = np.searchsorted(of[order], np.arange(count + 2))
     length = np.diff(ends)
-    place = ends[:-1] + (share * length).astype(np.intp)
-    ordered = values[order].astype(np.float64) if len(values) else np.zeros(1)
+    place = ends[:-1] + (np.asarray(shares)[:, None] * length).astype(np.intp)
+    ordered = values[order].astype(np.float64)
     return np.where(length > 0, ordered[np.minimum(place, len(ordered) - 1)], 0.0)
 
 
