@@ -11,7 +11,7 @@ from rangemask.geometry.arrays import BoolMap, FloatMap
 
 STRONG_SIGMAS = 4.0
 _WEAK_SIGMAS = 2.0
-_CUT_SIGMAS = 2.5
+_CUT_SIGMAS = 1.7
 _CUT_SHARE = 0.02
 _LEAST_CORE = 12
 _RINGS = 5
