@@ -22,6 +22,8 @@ ASSUMED_FOCAL_SHARE = 0.9
 _NEAREST_SHARE = 0.1
 _RELATIVE_NOISE = 0.004
 _SMALL_GAP = 4
+_LEAST_PX, _MOST_PX = 1e-3, 1e5
+_LEAST_DEPTH, _MOST_DEPTH = 1e-9, 1e12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,7 +93,7 @@ def _pinhole(frame: StereoFrame) -> tuple[float, float, float, float]:
 
 def _trusted_disparity(depth: DepthMap, rig: Rig | None, config: GeometryConfig) -> FloatMap:
     values = depth.values
-    known = np.isfinite(values) & (values > 0)
+    known = (values > _LEAST_DEPTH) & (values < _MOST_DEPTH)
     if depth.filled is not None:
         known &= ~depth.filled
     if depth.confidence is not None:
@@ -105,7 +107,9 @@ def _trusted_disparity(depth: DepthMap, rig: Rig | None, config: GeometryConfig)
     else:
         nearest = float(np.percentile(inverse[known][:: 1 + known.sum() // 20000], 98))
         scale = _NEAREST_SHARE * values.shape[1] / nearest
-    return np.asarray(inverse * np.float32(scale), np.float32)
+    disparity_px = inverse * np.float32(scale)
+    possible = (disparity_px > _LEAST_PX) & (disparity_px < _MOST_PX)
+    return np.where(possible, disparity_px, np.float32(np.nan)).astype(np.float32)
 
 
 def _calm(disparity_px: FloatMap) -> FloatMap:
