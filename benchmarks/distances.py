@@ -25,7 +25,8 @@ from rangemask.metrics import iou_matrix
 from rangemask.pipeline import depth_of_match
 from rangemask.structures import MaskSet
 
-FIRST_SEED = 1000
+FIRST_SEED = 3000
+"""Not 1000: the width of the erosion was chosen on those scenes."""
 RIG = rm.Rig.rectified(fx=500, cx=319.5, cy=239.5, baseline_m=0.12, width=640, height=480)
 
 
