@@ -1,0 +1,1 @@
+"""What reads the shared features: depth, stereo, masks, semantics, and their fusion."""
