@@ -45,6 +45,8 @@ def test_the_public_names_are_these() -> None:
         "StereoFrame",
         "StereoMatch",
         "__version__",
+        "align",
+        "load_backbone",
         "load_depth",
         "load_masks",
         "load_stereo",

@@ -19,7 +19,9 @@ from rangemask._version import __version__
 if TYPE_CHECKING:
     from rangemask.backends.registry import load_depth, load_masks, load_stereo
     from rangemask.errors import InputError, OutputError, RangemaskError
+    from rangemask.fusion.align import align
     from rangemask.geometry import Camera, Rig
+    from rangemask.models.loading import load_backbone
     from rangemask.pipeline import Pipeline
     from rangemask.structures import (
         DepthMap,
@@ -49,6 +51,8 @@ _HOMES = {
     "SemanticMap": "rangemask.structures",
     "StereoFrame": "rangemask.structures",
     "StereoMatch": "rangemask.structures",
+    "align": "rangemask.fusion.align",
+    "load_backbone": "rangemask.models.loading",
     "load_depth": "rangemask.backends.registry",
     "load_masks": "rangemask.backends.registry",
     "load_stereo": "rangemask.backends.registry",
@@ -71,6 +75,8 @@ __all__ = [
     "StereoFrame",
     "StereoMatch",
     "__version__",
+    "align",
+    "load_backbone",
     "load_depth",
     "load_masks",
     "load_stereo",

@@ -21,7 +21,7 @@ def test_every_name_loads() -> None:
         assert load_stereo(name).passport.model == name
     for name in names("masks"):
         assert load_masks(name).passport.model == name
-    assert names("depth") == ()
+    assert names("depth")[0] == "depth-anything-v2-small"
 
 
 def test_unknown_names_are_told_the_known_ones() -> None:
@@ -29,8 +29,8 @@ def test_unknown_names_are_told_the_known_ones() -> None:
         load_stereo("sgmb")
     with pytest.raises(UnknownNameError, match=r"known: geometry\.$"):
         load_masks("xyz")
-    with pytest.raises(UnknownNameError, match="none that can be loaded by name"):
-        load_depth("midas")
+    with pytest.raises(UnknownNameError, match=r"depth-anything-v2-small-metric-indoor"):
+        load_depth("depth-anything-v2-tiny")
 
 
 def test_options_become_a_config() -> None:

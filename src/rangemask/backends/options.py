@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rangemask.errors import InputError
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 class LoadOptions:
     """What every ``load_*`` is given besides the model's own options."""
 
+    name: str = ""
+    """What was asked for; one builder may serve several names."""
     checkpoint: str | None = None
     """File or folder of weights; None for the published ones, or for a model without any."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     precision: str = "auto"
     """auto, float32, bfloat16 or float16."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """What the models of one pipeline hold together, such as a student that plays two roles."""
 
 
 def refuse_weights(name: str, given: LoadOptions) -> None:
@@ -46,7 +50,7 @@ def make_config(name: str, config: type[_Config], options: Mapping[str, Any]) ->
     Raises:
         InputError: an option is unknown, or its value impossible.
     """
-    known = [field.name for field in fields(config)]
+    known = [entry.name for entry in fields(config)]
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(

@@ -5,24 +5,40 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from rangemask.backends.options import LoadOptions
 from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
-from rangemask.errors import UnknownNameError
+from rangemask.errors import InputError, UnknownNameError
 
 Role: TypeAlias = Literal["stereo", "depth", "masks"]
 
 
+DEPTH_ANYTHING = tuple(
+    f"depth-anything-v2-{size}{kind}"
+    for kind in ("", "-metric-indoor", "-metric-outdoor")
+    for size in ("small", "base", "large")
+)
+
 BUILDERS: Mapping[Role, Mapping[str, str]] = MappingProxyType(
     {
-        "stereo": {"sgbm": "rangemask.backends.stereo.sgbm:build"},
-        "depth": {},
-        "masks": {"geometry": "rangemask.backends.masks.geometry:build"},
+        "stereo": {
+            "sgbm": "rangemask.backends.stereo.sgbm:build",
+        },
+        "depth": {
+            **dict.fromkeys(DEPTH_ANYTHING, "rangemask.backends.depth.depth_anything:build"),
+        },
+        "masks": {
+            "geometry": "rangemask.backends.masks.geometry:build",
+        },
     }
 )
 """Per role: name -> ``module:function``, called as ``function(LoadOptions, **options)``."""
+
+STUDENT = "student"
+"""``student:PATH`` stands for the name ``student`` with the checkpoint ``PATH``."""
 
 
 def names(role: Role) -> tuple[str, ...]:
@@ -33,7 +49,7 @@ def names(role: Role) -> tuple[str, ...]:
 def load_stereo(
     name: str,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     **options: Any,
@@ -41,70 +57,113 @@ def load_stereo(
     """Load a stereo matcher by name.
 
     Args:
-        name: ``sgbm``.
-        checkpoint: weights; ``sgbm`` has none.
-        device: where a network runs.
-        precision: what a network computes in.
+        name: ``sgbm``, or ``student:PATH`` for a model of ours.
+        checkpoint: file or folder of weights; None downloads the published ones. ``sgbm`` has
+            none.
+        device: where a network runs: auto, cpu, cuda, cuda:1 or mps.
+        precision: what a network computes in: auto, float32, bfloat16 or float16.
         **options: the model's own, such as ``quality="best", fill=True``.
 
     Raises:
         UnknownNameError: nothing has that name.
-        InputError: an option is unknown or impossible.
+        InputError: an option is unknown or impossible, or the checkpoint cannot be used.
     """
-    given = LoadOptions(checkpoint=checkpoint, device=device, precision=precision)
-    matcher: StereoMatcher = _build("stereo", name, given, options)
+    matcher: StereoMatcher = load("stereo", name, checkpoint, device, precision, options=options)
     return matcher
 
 
 def load_depth(
     name: str,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     **options: Any,
 ) -> DepthModel:
-    """Load a monocular depth model by name; arguments as in ``load_stereo``.
+    """Load a monocular depth model by name; other arguments as in ``load_stereo``.
+
+    Args:
+        name: ``depth-anything-v2-{small,base,large}`` for relative depth, the same with
+            ``-metric-indoor`` or ``-metric-outdoor`` for metres, or ``student:PATH``.
+        checkpoint: the authors' ``.pth``, for one.
+        device: where the network runs.
+        precision: what the network computes in.
+        **options: the model's own, such as ``input_size_px=518``.
 
     Raises:
         UnknownNameError: nothing has that name.
-        InputError: an option is unknown or impossible.
+        InputError: an option is unknown or impossible, or the checkpoint cannot be used.
     """
-    given = LoadOptions(checkpoint=checkpoint, device=device, precision=precision)
-    model: DepthModel = _build("depth", name, given, options)
+    model: DepthModel = load("depth", name, checkpoint, device, precision, options=options)
     return model
 
 
 def load_masks(
     name: str,
     *,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     **options: Any,
 ) -> Segmenter:
-    """Load a segmenter by name (``geometry``); arguments as in ``load_stereo``.
+    """Load a segmenter (``geometry``, ``student:PATH``); arguments as in ``load_stereo``.
 
     Raises:
         UnknownNameError: nothing has that name.
-        InputError: an option is unknown or impossible.
+        InputError: an option is unknown or impossible, or the checkpoint cannot be used.
     """
-    given = LoadOptions(checkpoint=checkpoint, device=device, precision=precision)
-    segmenter: Segmenter = _build("masks", name, given, options)
+    segmenter: Segmenter = load("masks", name, checkpoint, device, precision, options=options)
     return segmenter
 
 
-def _build(role: Role, name: str, given: LoadOptions, options: Mapping[str, Any]) -> Any:
+def load(
+    role: Role,
+    name: str,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    shared: dict[str, Any] | None = None,
+) -> Any:
+    """Load a model in a role; the others of this module are this with a type.
+
+    Args:
+        role: stereo, depth or masks.
+        name: as for ``load_stereo``.
+        checkpoint: as for ``load_stereo``.
+        device: as for ``load_stereo``.
+        precision: as for ``load_stereo``.
+        options: the model's own.
+        shared: given to all models of one pipeline, which keep there what they share.
+
+    Raises:
+        UnknownNameError: nothing has that name.
+        InputError: an option is unknown or impossible, or the checkpoint cannot be used.
+    """
+    plain, _, path = name.partition(":")
+    if plain == STUDENT and path:
+        if checkpoint is not None:
+            raise InputError(f"{name} names its checkpoint; do not give {checkpoint} as well.")
+        name, checkpoint = plain, path
     known = BUILDERS[role]
     if name not in known:
         raise UnknownNameError(_unknown(role, name, tuple(known)))
+    given = LoadOptions(
+        name=name,
+        checkpoint=None if checkpoint is None else str(checkpoint),
+        device=device,
+        precision=precision,
+        shared={} if shared is None else shared,
+    )
     module, _, function = known[name].partition(":")
     return getattr(importlib.import_module(module), function)(given, **options)
 
 
 def _unknown(role: Role, name: str, known: tuple[str, ...]) -> str:
-    if not known:
-        return f"no {role} model {name!r}: this version has none that can be loaded by name."
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"no {role} model {name!r}; known: {', '.join(known)}.{hint}"
+    listed = ", ".join(
+        f"{known_name}:PATH" if known_name == STUDENT else known_name for known_name in known
+    )
+    return f"no {role} model {name!r}; known: {listed}.{hint}"

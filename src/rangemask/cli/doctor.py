@@ -146,5 +146,5 @@ def _print(findings: dict[str, Any]) -> None:
         table.add_row(name, version or "[red]missing[/red]")
     table.add_section()
     for role, models in findings["models"].items():
-        table.add_row(f"{role} models", ", ".join(models) or "none in this version")
+        table.add_row(f"{role} models", ", ".join(models))
     print_rich(table, *(f"- {line}" for line in findings["advice"]))

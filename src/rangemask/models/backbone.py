@@ -10,15 +10,16 @@ with antialiasing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import torch
-from timm.layers import SwiGLUPacked
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rangemask.errors import InputError
+from rangemask.models.blocks import Attention, Mlp, SwiGlu
 from rangemask.models.images import Fit, check_images, fit_to_multiple, normalise
 from rangemask.models.presets import GRID, PATCH_PX, REGISTERS, VIT_SIZES
 
@@ -64,7 +65,7 @@ class Backbone(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """What the patches are embedded in."""
-        return self.vit.patch_embed.proj.weight.dtype
+        return cast(nn.Conv2d, self.vit.patch_embed.proj).weight.dtype
 
     @property
     def depth(self) -> int:
@@ -195,11 +196,10 @@ def build_backbone(name: str) -> Backbone:
     """
     size, registers = parse_name(name)
     numbers = VIT_SIZES[size]
-    swiglu: dict[str, Any] = (
-        {"mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU, "mlp_ratio": 2.66667 * 2}
-        if numbers.swiglu
-        else {}
-    )
+    mlp: dict[str, Any] = {"mlp_layer": Mlp}
+    if numbers.swiglu:
+        gated = partial(SwiGlu, gate_last=False)
+        mlp = {"mlp_layer": gated, "act_layer": nn.SiLU, "mlp_ratio": 2.66667 * 2}
     vit = VisionTransformer(
         img_size=GRID * PATCH_PX,
         patch_size=PATCH_PX,
@@ -211,7 +211,8 @@ def build_backbone(name: str) -> Backbone:
         reg_tokens=REGISTERS if registers else 0,
         no_embed_class=registers,
         dynamic_img_size=True,
-        **swiglu,
+        attn_layer=Attention,
+        **mlp,
     )
     rule: PositionRule = "antialias" if registers else "offset"
     return Backbone(vit, position_rule=rule, layers=numbers.layers)

@@ -73,10 +73,11 @@ class DepthAnything(nn.Module):
         Returns:
             (B, H, W), as ``DepthHead`` gives it.
         """
-        tokens = self.backbone.forward_features(images).tokens
+        features = self.backbone.forward_features(images)
+        tokens = [level.to(self.depth.out.weight.dtype) for level in features.tokens]
         height, width = images.shape[-2:]
         depth: Tensor = self.depth(self.pyramid(tokens)[0], (height, width))
-        return depth
+        return depth.float()
 
 
 def build_depth_anything(size: str, *, max_depth_m: float | None = None) -> DepthAnything:

@@ -25,7 +25,8 @@ class ResidualUnit(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same."""
-        return features + self.second(F.relu(self.first(F.relu(features))))
+        change: Tensor = self.second(F.relu(self.first(F.relu(features))))
+        return features + change
 
 
 class FusionUnit(nn.Module):
@@ -102,4 +103,7 @@ class Pyramid(nn.Module):
 
 def upsample(features: Tensor, size: Sequence[int]) -> Tensor:
     """Bilinear, corners aligned, as DPT does it."""
-    return F.interpolate(features, size=tuple(size), mode="bilinear", align_corners=True)
+    enlarged: Tensor = F.interpolate(
+        features, size=tuple(size), mode="bilinear", align_corners=True
+    )
+    return enlarged

@@ -1,0 +1,116 @@
+"""Where published weights live, how large they are, and what may be done with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from rangemask.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+Terms: TypeAlias = Literal["commercial-ok", "research-only"]
+APACHE = "Apache-2.0"
+NON_COMMERCIAL = "CC-BY-NC-4.0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """One file of weights on the Hugging Face hub."""
+
+    repository: str
+    file: str
+    size_mb: int
+    """About; what a download will take."""
+    licence: str
+
+    @property
+    def url(self) -> str:
+        """For people."""
+        return f"https://huggingface.co/{self.repository}"
+
+    @property
+    def terms(self) -> Terms:
+        """What the licence allows."""
+        return "commercial-ok" if self.licence == APACHE else "research-only"
+
+
+def _backbones() -> Iterator[tuple[str, Published]]:
+    for size, size_mb in (("small", 88), ("base", 346), ("large", 1218), ("giant", 4546)):
+        for suffix, family in (("", "dinov2"), ("-reg", "dinov2-with-registers")):
+            yield (
+                f"dinov2-{size}{suffix}",
+                Published(
+                    repository=f"facebook/{family}-{size}",
+                    file="model.safetensors",
+                    size_mb=size_mb,
+                    licence=APACHE,
+                ),
+            )
+
+
+def _depth_anything() -> Iterator[tuple[str, Published]]:
+    sizes = (
+        ("small", "vits", 99, APACHE),
+        ("base", "vitb", 390, NON_COMMERCIAL),
+        ("large", "vitl", 1342, NON_COMMERCIAL),
+    )
+    kinds = (
+        ("", "", ""),
+        ("-metric-indoor", "Metric-Hypersim-", "metric_hypersim_"),
+        ("-metric-outdoor", "Metric-VKITTI-", "metric_vkitti_"),
+    )
+    for size, vit, size_mb, licence in sizes:
+        for suffix, repository, file in kinds:
+            yield (
+                f"depth-anything-v2-{size}{suffix}",
+                Published(
+                    repository=f"depth-anything/Depth-Anything-V2-{repository}{size.title()}",
+                    file=f"depth_anything_v2_{file}{vit}.pth",
+                    size_mb=size_mb,
+                    licence=licence,
+                ),
+            )
+
+
+PUBLISHED: Mapping[str, Published] = MappingProxyType(dict((*_backbones(), *_depth_anything())))
+"""By the name that ``load_backbone`` and ``load_depth`` take."""
+
+
+def fetch(name: str) -> Path:
+    """The published weights of a model: from the hub's cache on this machine, or downloaded.
+
+    Args:
+        name: a key of ``PUBLISHED``.
+
+    Raises:
+        InputError: nothing is published under that name, or the hub cannot be reached.
+    """
+    if name not in PUBLISHED:
+        raise InputError(
+            f"no weights are published for {name!r}; give checkpoint=PATH. "
+            f"Published: {', '.join(PUBLISHED)}."
+        )
+    entry = PUBLISHED[name]
+    try:
+        return Path(hf_hub_download(entry.repository, entry.file, local_files_only=True))
+    except LocalEntryNotFoundError:
+        logger.warning(
+            "%s: downloading %s from %s (%d MB, licence %s)",
+            *(name, entry.file, entry.url, entry.size_mb, entry.licence),
+        )
+    try:
+        return Path(hf_hub_download(entry.repository, entry.file))
+    except OSError as error:  # the hub's own errors are of this kind, as is a full disk
+        raise InputError(
+            f"{name}: its weights could not be downloaded from {entry.url} "
+            f"({type(error).__name__}: {error}). Download {entry.file} there yourself and "
+            "pass it as checkpoint."
+        ) from error
