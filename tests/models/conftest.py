@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from support.golden import filled_weights
 
 SaveFilled = Callable[..., Path]

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.golden import case_id, cases, relative_error
 from torch import Tensor
 
 import rangemask
 from rangemask.errors import InputError
 from rangemask.models.backbone import Backbone, build_backbone
 from rangemask.models.blocks import compute_in
+from support.golden import case_id, cases, relative_error
 
 NAMES = {
     "dinov2_vits14": ("dinov2-small", "vits14"),

@@ -5,14 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from support.golden import case_id, cases, relative_error
 
 import rangemask
-from rangemask.backends.depth.depth_anything import DepthAnythingModel, network_input, network_size
-from rangemask.errors import InputError
-from rangemask.models.depth_anything import build_depth_anything, canonical_depth_anything
+from rangemask.backends.depth.depth_anything import network_input, network_size
 from rangemask.structures import StereoFrame
+from support.golden import case_id, cases, relative_error
 
 SIZES = {"depth_anything_v2_vits": ("small", "vits"), "depth_anything_v2_vitb": ("base", "vitb")}
 KINDS = {0.0: "", 20.0: "-metric-indoor", 80.0: "-metric-outdoor"}

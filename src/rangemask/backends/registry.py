@@ -38,7 +38,7 @@ BUILDERS: Mapping[Role, Mapping[str, str]] = MappingProxyType(
 """Per role: name -> ``module:function``, called as ``function(LoadOptions, **options)``."""
 
 STUDENT = "student"
-"""``student:PATH`` stands for the name ``student`` with the checkpoint ``PATH``."""
+"""Has no published weights, so it is always asked for as ``student:PATH``."""
 
 
 def names(role: Role) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ def load(
 
     Args:
         role: stereo, depth or masks.
-        name: as for ``load_stereo``.
+        name: of a model; ``NAME:PATH`` names its checkpoint as well.
         checkpoint: as for ``load_stereo``.
         device: as for ``load_stereo``.
         precision: as for ``load_stereo``.
@@ -142,7 +142,7 @@ def load(
         InputError: an option is unknown or impossible, or the checkpoint cannot be used.
     """
     plain, _, path = name.partition(":")
-    if plain == STUDENT and path:
+    if path:
         if checkpoint is not None:
             raise InputError(f"{name} names its checkpoint; do not give {checkpoint} as well.")
         name, checkpoint = plain, path
