@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rangemask.atomic import atomic_file, atomic_folder
 from rangemask.errors import InputError, OutputError
 from rangemask.structures import (
     DepthMap,
@@ -22,7 +23,6 @@ from rangemask.structures import (
     StereoFrame,
     StereoMatch,
 )
-from rangemask.structures.atomic import atomic_file, atomic_folder
 
 
 @pytest.fixture

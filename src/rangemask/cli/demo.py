@@ -22,11 +22,11 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find objects and distances in a real stereo pair; needs no weights and no network."""
+    from rangemask.atomic import check_free
     from rangemask.cli.console import print_json
     from rangemask.data.samples import motorcycle
     from rangemask.evaluation.scene_truth import compare_with_truth
     from rangemask.pipeline import Pipeline
-    from rangemask.structures.atomic import check_free
     from rangemask.structures.scene_files import scene_to_json
     from rangemask.view.prediction import CloudConfig, save_prediction
     from rangemask.view.report import write_report

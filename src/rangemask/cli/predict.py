@@ -230,7 +230,7 @@ class _Run:
                 self.failed[source.name] = str(error)
 
     def _one(self, source: FrameSource, *, first: bool) -> None:
-        from rangemask.structures.atomic import check_free
+        from rangemask.atomic import check_free
         from rangemask.structures.scene_files import scene_to_json
         from rangemask.view.prediction import save_prediction
 

@@ -13,11 +13,11 @@ from typing import BinaryIO
 
 import numpy as np
 
+from rangemask.atomic import atomic_file
 from rangemask.data.coco_files import read_coco
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import AnyArray, BoolMap, FloatMap
 from rangemask.structures import MaskSet, Rle
-from rangemask.structures.atomic import atomic_file
 from rangemask.structures.images import IMAGE_SUFFIXES, MAX_PIXELS, read_array, write_image
 from rangemask.structures.masks import encode_masks
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rangemask.atomic import atomic_file
 from rangemask.errors import InputError
 from rangemask.fusion.cleaning import CloudCleaning, clean_pixels
 from rangemask.geometry import Rig, back_project
 from rangemask.geometry.arrays import AnyArray, BoolMap, FloatMap, ImageArray, PointArray
-from rangemask.structures.atomic import atomic_file
 from rangemask.structures.maps import DepthMap, check_map
 
 _COMMENTS = (

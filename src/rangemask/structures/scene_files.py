@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rangemask.atomic import atomic_folder
 from rangemask.errors import InputError
 from rangemask.geometry import Camera, Rig
 from rangemask.geometry.arrays import AnyArray
 from rangemask.geometry.rig import rows
-from rangemask.structures.atomic import atomic_folder
 from rangemask.structures.frame import StereoFrame
 from rangemask.structures.images import read_array, read_image, write_image
 from rangemask.structures.maps import SemanticMap

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from rangemask.atomic import atomic_file
 from rangemask.errors import OutputError
 from rangemask.geometry.arrays import ImageArray
 from rangemask.structures import Scene
-from rangemask.structures.atomic import atomic_file
 from rangemask.structures.images import write_image
 from rangemask.view.colormap import ColourRange, MapName, depth_picture, disparity_picture
 from rangemask.view.overlay import Drawn, instances_picture, overlay_picture, semantic_picture

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rangemask.atomic import atomic_folder
 from rangemask.errors import InputError
 from rangemask.fusion.cleaning import CloudCleaning
 from rangemask.fusion.cloud import PointCloud, cloud_from_depth
 from rangemask.structures import DepthMap, Scene
-from rangemask.structures.atomic import atomic_folder
 from rangemask.structures.scene_files import write_scene
 from rangemask.view.pictures import write_pictures
 

@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 
 from rangemask._version import __version__
+from rangemask.atomic import atomic_file
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import AnyArray, ImageArray
 from rangemask.structures import Scene, SemanticMap
-from rangemask.structures.atomic import atomic_file
 from rangemask.structures.scene_files import SCENE_FILE
 from rangemask.view.colormap import (
     ColourRange,

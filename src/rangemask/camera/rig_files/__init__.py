@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rangemask.atomic import atomic_file
 from rangemask.camera.rig_files import ros
 from rangemask.camera.rig_files.arducam import ARDUCAM
 from rangemask.camera.rig_files.fields import Size
@@ -17,7 +18,6 @@ from rangemask.camera.rig_files.ours import OURS
 from rangemask.camera.rig_files.source import Source
 from rangemask.errors import InputError
 from rangemask.geometry.rig import Rig
-from rangemask.structures.atomic import atomic_file
 
 __all__ = ["FORMATS", "load_rig", "save_rig"]
 
