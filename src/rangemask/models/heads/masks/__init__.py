@@ -1,0 +1,1 @@
+"""Mask heads of the student, automatic and promptable, and how their masks are merged."""
