@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from rangemask.camera.rectify import Rectification
 from rangemask.data.synthetic import SensorConfig, random_scene, render
 from rangemask.errors import InputError
+from rangemask.fusion.cloud import PointCloud
+from rangemask.fusion.fill import FillConfig
 from rangemask.geometry import Rig
 from rangemask.geometry.rig import rows
 from rangemask.pipeline import FusionConfig, Pipeline
@@ -16,10 +19,12 @@ from rangemask.structures import (
     MaskSet,
     Passport,
     Scene,
+    SceneObject,
     Segmentation,
     StereoFrame,
     StereoMatch,
 )
+from rangemask.view.prediction import CloudConfig, save_prediction
 
 
 def passport(role: str, licence_class: str = "commercial-ok") -> Passport:
@@ -144,9 +149,179 @@ def test_one_image_needs_a_depth_model(frame: StereoFrame) -> None:
     assert scene.disparity is None
     assert scene.objects[0].distance.median == 2.5
     assert scene.provenance.licence_class == "research-only"
-    relative = Pipeline(None, FakeMasks(), depth=FakeDepth("relative_inverse"))(alone)
-    assert relative.depth is None
-    assert not relative.objects[0].distance.known
+
+
+@pytest.mark.parametrize("kind", ["relative_inverse", "up_to_scale"])
+def test_relative_depth_of_one_image_is_neither_lost_nor_metres(
+    frame: StereoFrame, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = replace(frame, right=None)
+    pipeline = Pipeline(None, FakeMasks(), depth=FakeDepth(kind))
+    scene = pipeline(alone)
+    assert scene.depth is None
+    assert scene.relative_depth is not None
+    np.testing.assert_allclose(scene.relative_depth, 2.5 if kind == "relative_inverse" else 0.4)
+    assert not any(thing.distance.known for thing in scene.objects)
+    assert [model.role for model in scene.provenance.models] == ["depth", "masks"]
+    assert "is relative: it has no metres, so distances are unknown" in caplog.text
+    pipeline(alone)
+    assert len(caplog.records) == 1, "said once a run"
+
+
+def test_metric_depth_of_one_image_gives_distances_and_a_cloud(
+    frame: StereoFrame, tmp_path: Path
+) -> None:
+    """The rig of one camera will do; nothing is said to be relative."""
+    (tmp_path / "rig.yaml").write_text("fx: 60\ncx: 31.5\ncy: 23.5\nwidth: 64\nheight: 48\n")
+    one_camera = Rig.load(tmp_path / "rig.yaml")
+    alone = replace(frame, right=None, rig=one_camera)
+    scene = Pipeline(None, FakeMasks(), depth=FakeDepth())(alone)
+    assert scene.relative_depth is None
+    assert scene.objects[0].distance.median == 2.5
+    assert scene.objects[0].extent[0] > 1
+    assert not scene.objects[0].distance.guessed
+    folder = save_prediction(scene, tmp_path, cloud=CloudConfig())
+    cloud = PointCloud.load(folder / "3d/cloud.ply")
+    assert len(cloud) > 1000
+    np.testing.assert_allclose(cloud.points_m[:, 2], 2.5)
+
+
+class HalfBlindStereo:
+    """A floor from near to far; nothing is known of the right half, its last rows are occluded."""
+
+    passport = passport("stereo")
+
+    def __call__(self, frame: StereoFrame) -> StereoMatch:
+        disparity = floor_px(frame)
+        disparity[:, frame.width // 2 :] = np.nan
+        confidence = np.where(np.isfinite(disparity), 0.9, 0).astype(np.float32)
+        occluded = np.zeros(disparity.shape, dtype=bool)
+        occluded[-4:] = True
+        disparity[-4:, : frame.width // 2] = 50
+        return StereoMatch(
+            disparity=disparity,
+            confidence=confidence,
+            occluded=occluded,
+            filled=np.zeros_like(occluded),
+        )
+
+
+def floor_px(frame: StereoFrame) -> np.ndarray:
+    rows = np.linspace(2, 20, frame.height, dtype=np.float32)[:, None]
+    return np.repeat(rows, frame.width, axis=1)
+
+
+class FloorDepth:
+    """The true floor, as a model of any kind sees it."""
+
+    passport = passport("depth", "research-only")
+
+    def __init__(self, kind: str = "relative_inverse", sign: float = 1.0) -> None:
+        self.kind, self.sign = kind, sign
+
+    def __call__(self, frame: StereoFrame) -> DepthMap:
+        inverse = (floor_px(frame) + 2) / 6  # 60 px * 0.1 m, doffs 2 px
+        values = self.sign * (3 * inverse + 5) if self.kind == "relative_inverse" else 1.5 / inverse
+        return DepthMap(values=values.astype(np.float32), kind=self.kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["relative_inverse", "up_to_scale", "metric_m"])
+def test_a_depth_model_fills_what_stereo_cannot_see(frame: StereoFrame, kind: str) -> None:
+    scene = Pipeline(HalfBlindStereo(), FakeMasks(), depth=FloorDepth(kind), fill=True)(frame)
+    true_m = 6 / (floor_px(frame) + 2)
+    assert scene.depth is not None
+    assert scene.filled is not None
+    np.testing.assert_allclose(scene.depth, true_m, rtol=1e-4)
+    hidden = np.zeros_like(scene.filled)
+    hidden[:, 32:], hidden[-4:] = True, True
+    np.testing.assert_array_equal(scene.filled, hidden)
+    assert scene.disparity is not None
+    assert np.isnan(scene.disparity[:40, 32:]).all(), "disparity stays what was matched"
+    assert [model.role for model in scene.provenance.models] == ["stereo", "depth", "masks"]
+    assert scene.provenance.licence_class == "research-only"
+    assert scene.relative_depth is None
+
+
+def test_only_objects_that_were_not_seen_have_guessed_distances(frame: StereoFrame) -> None:
+    masks = FakeMasks()
+
+    def things(*, fill: bool) -> dict[str, SceneObject]:
+        scene = Pipeline(HalfBlindStereo(), masks, depth=FloorDepth(), fill=fill)(frame)
+        return {thing.label: thing for thing in scene.objects}
+
+    plain, filled = things(fill=False), things(fill=True)
+    assert filled["a"] == replace(plain["a"], id=filled["a"].id), "seen: measured as ever"
+    for label in ("b", "last"):
+        assert not plain[label].distance.known
+        assert filled[label].distance.known
+        assert filled[label].distance.guessed
+    true_m = 6 / (floor_px(frame) + 2)
+    assert filled["last"].distance.median == pytest.approx(
+        float(np.median(true_m[-3:-1])), rel=0.05
+    )
+    assert filled["last"].caption.startswith("last ~")
+
+
+def test_masks_are_found_in_what_was_seen(frame: StereoFrame) -> None:
+    class Looking(FakeMasks):
+        def __call__(
+            self,
+            frame: StereoFrame,
+            *,
+            depth: DepthMap | None = None,
+            labels: Sequence[str] | None = None,
+        ) -> Segmentation:
+            assert depth is not None
+            assert np.isnan(depth.values[:40, 32:]).all()
+            return super().__call__(frame, depth=depth, labels=labels)
+
+    Pipeline(HalfBlindStereo(), Looking(), depth=FloorDepth(), fill=True)(frame)
+
+
+def test_filling_can_be_set_up(frame: StereoFrame) -> None:
+    fusion = FusionConfig(filling=FillConfig(max_depth_m=0.5))
+    scene = Pipeline(HalfBlindStereo(), None, depth=FloorDepth(), fill=True, fusion=fusion)(frame)
+    assert scene.depth is not None
+    assert np.nanmax(scene.depth[:, 32:]) <= 0.5 < np.nanmax(scene.depth[:, :32])
+
+
+def test_a_depth_model_beside_a_pair_does_not_go_unsaid(
+    frame: StereoFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = Pipeline(HalfBlindStereo(), None, depth=FloorDepth())
+    scene = pipeline(frame)
+    assert [model.role for model in scene.provenance.models] == ["stereo"]
+    assert "depth model fake is not used for pairs" in caplog.text
+    pipeline(frame)
+    assert len(caplog.records) == 1, "said once a run"
+    assert "depth" in [m.role for m in pipeline(replace(frame, right=None)).provenance.models]
+
+
+def test_what_cannot_be_filled_is_said_and_stays_unknown(
+    frame: StereoFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    turned = Pipeline(HalfBlindStereo(), None, depth=FloorDepth(sign=-1), fill=True)(frame)
+    assert "is not filled: the map to align contradicts the reference" in caplog.text
+    assert turned.depth is not None
+    assert np.isnan(turned.depth[:40, 32:]).all()
+    assert [model.role for model in turned.provenance.models] == ["stereo"], "it was not used"
+    caplog.clear()
+    bare = Pipeline(HalfBlindStereo(), None, depth=FloorDepth(), fill=True)(
+        replace(frame, rig=None)
+    )
+    assert "without a rig stereo has no metres" in caplog.text
+    assert bare.depth is None
+    assert bare.relative_depth is None
+
+
+def test_a_map_of_another_size_is_an_error(frame: StereoFrame) -> None:
+    class Small(FloorDepth):
+        def __call__(self, frame: StereoFrame) -> DepthMap:
+            whole = super().__call__(frame)
+            return replace(whole, values=whole.values[::2, ::2].copy())
+
+    with pytest.raises(InputError, match="32 x 24 px but the reference is 64 x 48"):
+        Pipeline(HalfBlindStereo(), None, depth=Small(), fill=True)(frame)
 
 
 def test_masks_can_be_left_out(frame: StereoFrame) -> None:
@@ -158,6 +333,10 @@ def test_masks_can_be_left_out(frame: StereoFrame) -> None:
 def test_impossible_pipelines_are_refused(frame: StereoFrame) -> None:
     with pytest.raises(InputError, match="got neither"):
         Pipeline(None)
+    with pytest.raises(InputError, match=r"fill=True .* give both"):
+        Pipeline(FakeStereo(), fill=True)
+    with pytest.raises(InputError, match=r"fill=True .* give both"):
+        Pipeline(None, depth=FakeDepth(), fill=True)
     assert frame.rig is not None
     single = replace(frame, rig=Rig(left=frame.rig.left))
     with pytest.raises(InputError, match="no baseline"):

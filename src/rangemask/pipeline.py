@@ -7,19 +7,25 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from rangemask._version import __version__
 from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
 from rangemask.backends.registry import load_depth, load_masks, load_stereo
 from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.camera.rectify import Rectification
 from rangemask.errors import InputError
+from rangemask.fusion.align import AlignmentError
+from rangemask.fusion.fill import FILLED_CONFIDENCE, FillConfig, fill_depth
 from rangemask.fusion.filters import keep_areas, keep_distances, keep_labels, keep_scores
-from rangemask.fusion.measure import MeasureConfig, measure_masks
+from rangemask.fusion.measure import MeasureConfig, Measurement, measure_masks
 from rangemask.fusion.refine import refine_depth, refine_masks, remove_flying_pixels
 from rangemask.geometry import Rig
+from rangemask.geometry.arrays import FloatMap
 from rangemask.structures import (
     DepthMap,
     MaskSet,
+    Passport,
     Provenance,
     Scene,
     SceneObject,
@@ -40,6 +46,8 @@ class FusionConfig:
     """
 
     measure: MeasureConfig = field(default_factory=MeasureConfig)
+    filling: FillConfig = field(default_factory=FillConfig)
+    """How a pipeline with ``fill`` fills what stereo cannot see."""
     refine_masks: bool = False
     """Draw mask edges to depth edges; for masks of a network over depth with sharp edges."""
     refine_depth: bool = False
@@ -83,7 +91,11 @@ class Pipeline:
     Args:
         stereo: name of a stereo matcher, a matcher, or None to go without.
         masks: name of a segmenter, a segmenter, or None to find no objects.
-        depth: name of a monocular depth model, or a model; used where there is no pair.
+        depth: name of a monocular depth model, or a model; used where there is no pair, and with
+            ``fill`` for what a pair's stereo cannot see.
+        fill: whether the depth model, aligned to stereo's metres, fills what stereo cannot see.
+            The pixels are marked as filled. Distances rest on them only for objects of which
+            stereo saw too little, and are marked as guessed.
         labels: what to look for, for segmenters that understand text.
         fusion: how distances are measured and which objects are kept.
         field_of_view: of rectified images, for rigs that are not rectified: 0 keeps the largest
@@ -91,7 +103,8 @@ class Pipeline:
 
     Raises:
         UnknownNameError: a model's name is unknown.
-        InputError: neither a stereo matcher nor a depth model is given.
+        InputError: neither a stereo matcher nor a depth model is given, or one is missing that
+            ``fill`` needs.
     """
 
     def __init__(
@@ -100,19 +113,27 @@ class Pipeline:
         masks: str | Segmenter | None = "geometry",
         *,
         depth: str | DepthModel | None = None,
+        fill: bool = False,
         labels: Sequence[str] | None = None,
         fusion: FusionConfig | None = None,
         field_of_view: float = 0.0,
     ) -> None:
         if stereo is None and depth is None:
             raise InputError("a pipeline needs a stereo matcher or a depth model, got neither.")
+        if fill and (stereo is None or depth is None):
+            raise InputError(
+                "fill=True fills what stereo cannot see from a depth model: give both a stereo "
+                "matcher and a depth model, or leave it out."
+            )
         self.stereo = load_stereo(stereo) if isinstance(stereo, str) else stereo
         self.masks = load_masks(masks) if isinstance(masks, str) else masks
         self.depth = load_depth(depth) if isinstance(depth, str) else depth
+        self.fill = fill
         self.labels = tuple(labels) if labels is not None else None
         self.fusion = fusion if fusion is not None else FusionConfig()
         self.field_of_view = field_of_view
         self._rectification: Rectification | None = None
+        self._said: set[str] = set()
 
     def __call__(self, frame: StereoFrame) -> Scene:
         """Find the objects of one frame and how far away they are.
@@ -126,29 +147,89 @@ class Pipeline:
         """
         frame = self._rectified(frame)
         match: StereoMatch | None = None
+        passports: list[Passport] = []
         if frame.right is not None and self.stereo is not None:
             match = self.stereo(frame)
             depth = depth_of_match(match, frame)
+            passports.append(self.stereo.passport)
         elif self.depth is not None:
             depth = self.depth(frame)
+            passports.append(self.depth.passport)
         else:
             raise InputError(
                 f"{frame.name}: one image needs a depth model (--depth NAME). If it holds two "
                 "images next to each other, say so: --layout side-by-side."
             )
+        # Masks are found in what was seen, not in what is filled in.
         found = self._segment(frame, depth)
+        guess = None
+        if match is not None and self.depth is not None:
+            guess = self._filled(frame, match, depth, self.depth)
+            if guess is not None:
+                depth = guess
+                passports.append(self.depth.passport)
         masks, depth = self.fusion.refined(found.masks, depth)
+        if self.masks is not None:
+            passports.append(self.masks.passport)
         return Scene(
             frame=frame,
             disparity=None if match is None else match.disparity,
             depth=depth.values if depth.kind == "metric_m" else None,
+            relative_depth=self._relative(frame, depth) if match is None else None,
             confidence=depth.confidence,
             occluded=None if match is None else match.occluded,
             filled=depth.filled,
-            objects=self._objects(masks, depth, match, frame.rig),
+            objects=self._objects(masks, depth, match, frame.rig, guess=guess is not None),
             semantic=found.semantic,
-            provenance=self._provenance(used_stereo=match is not None),
+            provenance=Provenance(rangemask_version=__version__, models=tuple(passports)),
         )
+
+    def _filled(
+        self, frame: StereoFrame, match: StereoMatch, depth: DepthMap, model: DepthModel
+    ) -> DepthMap | None:
+        """Stereo's depth with its holes filled; None where that is not wanted or not possible."""
+        if not self.fill:
+            self._say_once(
+                "%s: the depth model %s is not used for pairs, only for single images. With "
+                "fill=True it fills what stereo cannot see.",
+                frame.name,
+                model.passport.model,
+            )
+            return None
+        if depth.kind != "metric_m":
+            self._say_once(
+                "%s: without a rig stereo has no metres, and what it cannot see is not filled.",
+                frame.name,
+            )
+            return None
+        mono = model(frame)
+        try:
+            return fill_depth(depth, mono, self.fusion.filling, occluded=match.occluded)
+        except AlignmentError as error:
+            logger.warning("%s: what stereo cannot see is not filled: %s", frame.name, error)
+            return None
+
+    def _relative(self, frame: StereoFrame, depth: DepthMap) -> FloatMap | None:
+        """What one image's model says without metres, growing towards the camera."""
+        if depth.kind == "metric_m":
+            return None
+        self._say_once(
+            "%s: the depth of this image is relative: it has no metres, so distances are unknown. "
+            "It is kept as the scene's relative_depth. Use a metric depth model or a stereo pair.",
+            frame.name,
+        )
+        if depth.kind == "relative_inverse":
+            return depth.values
+        known = np.greater(depth.values, 0)
+        inverse = np.full_like(depth.values, np.nan)
+        np.divide(np.float32(1), depth.values, out=inverse, where=known)
+        return inverse
+
+    def _say_once(self, text: str, *names: str) -> None:
+        """A warning that holds for all frames of a run: the first one says it."""
+        if text not in self._said:
+            self._said.add(text)
+            logger.warning(text, *names)
 
     def _rectified(self, frame: StereoFrame) -> StereoFrame:
         rig = frame.rig
@@ -170,10 +251,18 @@ class Pipeline:
         return self.masks(frame, depth=depth, labels=self.labels)
 
     def _objects(
-        self, masks: MaskSet, depth: DepthMap, match: StereoMatch | None, rig: Rig | None
+        self,
+        masks: MaskSet,
+        depth: DepthMap,
+        match: StereoMatch | None,
+        rig: Rig | None,
+        *,
+        guess: bool,
     ) -> tuple[SceneObject, ...]:
         hidden = None if match is None else match.occluded
         measured = measure_masks(masks, depth, rig, self.fusion.measure, exclude=hidden)
+        if guess:
+            measured = self._guessed(measured, masks, depth, rig)
         things = [
             SceneObject(
                 id=0,
@@ -191,12 +280,19 @@ class Pipeline:
         nearest_first = sorted(self.fusion.select(things), key=_nearness)
         return tuple(replace(thing, id=i) for i, thing in enumerate(nearest_first, start=1))
 
-    def _provenance(self, *, used_stereo: bool) -> Provenance:
-        used = (self.stereo if used_stereo else self.depth, self.masks)
-        return Provenance(
-            rangemask_version=__version__,
-            models=tuple(model.passport for model in used if model is not None),
-        )
+    def _guessed(
+        self, measured: list[Measurement], masks: MaskSet, depth: DepthMap, rig: Rig | None
+    ) -> list[Measurement]:
+        """The same, with distances on filled pixels for masks of which too little was seen."""
+        unknown = [i for i, one in enumerate(measured) if not one.distance.known]
+        trust = self.fusion.measure.min_confidence
+        config = replace(self.fusion.measure, min_confidence=trust * FILLED_CONFIDENCE)
+        guesses = measure_masks(masks.select(unknown), replace(depth, filled=None), rig, config)
+        every = list(measured)
+        for i, one in zip(unknown, guesses, strict=True):
+            if one.distance.known:
+                every[i] = replace(one, distance=replace(one.distance, guessed=True))
+        return every
 
 
 def _nearness(thing: SceneObject) -> float:

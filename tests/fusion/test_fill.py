@@ -117,7 +117,7 @@ def test_local_correction_follows_stereo_nearby() -> None:
         found = fill_depth(with_hole(depth_m), bent(depth_m), FillConfig(local=local))
         return float(np.abs(found.values[HOLE] / depth_m[HOLE] - 1).mean())
 
-    assert error(local=True) < 0.5 * error(local=False)
+    assert error(local=True) < 0.7 * error(local=False)
 
 
 def test_what_stands_in_front_does_not_bend_the_background() -> None:

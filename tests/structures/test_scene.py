@@ -89,6 +89,38 @@ def test_a_scene_of_one_image_loads_back_equal(scene: Scene, tmp_path: Path) -> 
     assert Scene.load(tmp_path) == bare
 
 
+def test_relative_depth_is_kept_apart_from_metres(scene: Scene, tmp_path: Path) -> None:
+    relative = replace(scene, depth=None, disparity=None, relative_depth=scene.depth)
+    folder = relative.save(tmp_path)
+    assert (folder / "stereo/relative_depth.npy").is_file()
+    assert not (folder / "stereo/depth.npy").exists()
+    back = Scene.load(folder)
+    assert back == relative
+    assert back.depth is None
+    assert scene.depth is not None
+    with pytest.raises(InputError, match="relative_depth must have shape"):
+        replace(relative, relative_depth=scene.depth[:3])
+
+
+def test_a_guessed_distance_stays_one(scene: Scene, tmp_path: Path) -> None:
+    first = scene.objects[0]
+    guess = replace(first, distance=replace(first.distance, guessed=True))
+    scene = replace(scene, objects=(guess,))
+    assert Scene.load(scene.save(tmp_path)) == scene
+
+
+def test_scenes_of_older_programs_load(scene: Scene, tmp_path: Path) -> None:
+    """They know neither relative depth nor guessed distances; a newer one may know more."""
+    path = scene.save(tmp_path) / "scene.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    del data["maps"]["relative_depth"]
+    for thing in data["objects"]:
+        del thing["distance"]["guessed"]
+        thing["distance"]["news"] = 5
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert Scene.load(tmp_path) == scene
+
+
 @settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -108,6 +140,7 @@ def test_equality_sees_every_part(scene: Scene) -> None:
     assert scene == replace(scene)
     for name in ("disparity", "depth", "confidence", "occluded", "filled", "semantic"):
         assert scene != replace(scene, **{name: None})
+    assert scene != replace(scene, relative_depth=scene.depth)
     assert scene.confidence is not None
     assert scene != replace(scene, confidence=1 - scene.confidence)
     assert scene != replace(scene, objects=scene.objects[:1])
@@ -116,6 +149,7 @@ def test_equality_sees_every_part(scene: Scene) -> None:
     assert scene != 1
     first = scene.objects[0]
     assert first != replace(first, distance=Distance(median=1.0))
+    assert first != replace(first, distance=replace(first.distance, guessed=True))
     assert first != replace(first, score=0.2)
     assert first != 1
     assert first.distance != 1
@@ -274,6 +308,8 @@ def test_captions() -> None:
     assert thing.caption == "person 1.52 m"
     assert thing.area == 4
     assert replace(thing, distance=Distance()).caption == "person ? m"
+    guess = replace(thing, distance=Distance(median=1.519, guessed=True))
+    assert guess.caption == "person ~1.52 m"
 
 
 def test_the_strictest_licence_counts() -> None:

@@ -45,6 +45,10 @@ _ROUNDING = 1e-6
 """Spread, relative to the size of the values, that float32 cannot tell from none."""
 
 
+class AlignmentError(InputError):
+    """The common pixels of two maps do not tell the scale."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlignmentFit:
     """How a map without scale becomes inverse depth: ``scale * x + shift``.
@@ -151,15 +155,16 @@ def fit_alignment(
         min_confidence: reference pixels of less confidence are left out.
 
     Raises:
-        InputError: sizes differ, the reference has no metres, the map already has, fewer than
-            10 pixels are common, or they do not tell the scale: the map or the reference is
-            constant, the two have nothing to do with each other, or they contradict each other.
+        InputError: sizes differ, the reference has no metres, or the map already has.
+        AlignmentError: fewer than 10 pixels are common, or they do not tell the scale: the map or
+            the reference is constant, the two have nothing to do with each other, or they
+            contradict each other. It is an InputError, too.
     """
     _check(relative, reference, method, min_confidence)
     common = _usable(relative) & evidence(reference, min_confidence)
     pixels = int(np.count_nonzero(common))
     if pixels < _LEAST_PIXELS:
-        raise InputError(
+        raise AlignmentError(
             f"the two depth maps have {pixels} known pixels in common, at least {_LEAST_PIXELS} "
             "are needed to find a scale. Is the reference empty, or its confidence below "
             f"{min_confidence:g}?"
@@ -254,7 +259,7 @@ def _solve(
     centre = float(np.average(x, weights=weight)) if shifted else 0.0
     spread = float(np.sqrt(np.average((x - centre) ** 2, weights=weight)))
     if not spread > _ROUNDING * float(np.abs(x).max()):
-        raise InputError(
+        raise AlignmentError(
             "the map to align has one and the same value at all pixels of the reference, so its "
             "scale cannot be found. Is it the depth of this image?"
         )
@@ -338,13 +343,13 @@ def _check_line(line: tuple[float, float], x: Doubles, y: Doubles, weight: Doubl
     varied = float(np.average((y - middle) ** 2, weights=weight))
     left = float(np.average((y - line[0] * x - line[1]) ** 2, weights=weight))
     if left > (1 - _LEAST_EXPLAINED) * varied or varied <= (_ROUNDING * middle) ** 2:
-        raise InputError(
+        raise AlignmentError(
             "the map to align and the reference have nothing in common at the pixels that both "
             "know, or these lie at one depth, so the scale cannot be found. Are both of this "
             "image, and does the reference see near and far?"
         )
     if line[0] <= 0:
-        raise InputError(
+        raise AlignmentError(
             "the map to align contradicts the reference: what it calls nearer is farther away "
             "there. A relative map must grow towards the camera; negate one that grows away "
             "from it, and see that both maps are of this image."

@@ -95,8 +95,8 @@ def fill_depth(
         expected.
 
     Raises:
-        InputError: sizes differ, stereo is not metric, or the map cannot be aligned
-            (``fit_alignment`` says why).
+        InputError: sizes differ, or stereo is not metric.
+        AlignmentError: the map cannot be aligned (``fit_alignment`` says why).
     """
     config = config if config is not None else FillConfig()
     if occluded is not None:

@@ -31,6 +31,8 @@ class Distance:
     """Depth layers found under the mask; with 2, the nearer dominant one is reported."""
     behind: float = math.nan
     """Median depth of the other layer where there are two, m."""
+    guessed: bool = False
+    """Whether it rests on filled pixels, for want of any that were seen."""
 
     @property
     def known(self) -> bool:
@@ -38,7 +40,7 @@ class Distance:
         return math.isfinite(self.median)
 
     def values(self) -> tuple[float, ...]:
-        """All fields, in order."""
+        """All numbers, in order."""
         return (
             self.median,
             self.p10,
@@ -53,7 +55,7 @@ class Distance:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Distance):
             return NotImplemented
-        return same_numbers(self.values(), other.values())
+        return self.guessed == other.guessed and same_numbers(self.values(), other.values())
 
     __hash__ = None  # type: ignore[assignment]  # NaN is equal to NaN here
 
@@ -91,10 +93,11 @@ class SceneObject:
 
     @property
     def caption(self) -> str:
-        """What a picture says of it: ``person 1.52 m``."""
+        """What a picture says of it: ``person 1.52 m``; ``person ~1.52 m`` where it is a guess."""
         if not self.distance.known:
             return f"{self.label} ? m"
-        return f"{self.label} {self.distance.median:.2f} m"
+        about = "~" if self.distance.guessed else ""
+        return f"{self.label} {about}{self.distance.median:.2f} m"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SceneObject):

@@ -17,6 +17,9 @@ from rangemask.structures.masks import MaskSet
 from rangemask.structures.objects import SceneObject
 from rangemask.structures.passport import Provenance
 
+MAPS = ("disparity", "depth", "relative_depth", "confidence", "occluded", "filled")
+"""All maps that a scene may have."""
+
 CONFIDENCE_STEPS = 65535
 """A scene holds confidence in steps of 1 / 65535, so that a 16-bit PNG keeps it exactly."""
 
@@ -34,6 +37,9 @@ class Scene:
     """(H, W) float32 px, NaN where unknown; None where no pair was matched."""
     depth: FloatMap | None = None
     """(H, W) float32 metres, NaN where unknown; None where the scale is unknown."""
+    relative_depth: FloatMap | None = None
+    """(H, W) float32, NaN where unknown: what a monocular model says where there are no metres. It
+    grows towards the camera, affine in 1 / depth, with neither scale nor zero."""
     confidence: FloatMap | None = None
     """(H, W) float32 in [0, 1], in steps of 1 / 65535."""
     occluded: BoolMap | None = None
@@ -48,7 +54,7 @@ class Scene:
 
     def __post_init__(self) -> None:
         shape = (self.frame.height, self.frame.width)
-        for name in ("disparity", "depth", "confidence"):
+        for name in ("disparity", "depth", "relative_depth", "confidence"):
             values = getattr(self, name)
             if values is not None:
                 check_map(values, np.float32, name, shape)
@@ -127,10 +133,7 @@ class Scene:
             and self.objects == other.objects
             and self.semantic == other.semantic
             and self.provenance == other.provenance
-            and all(
-                _same_map(getattr(self, name), getattr(other, name))
-                for name in ("disparity", "depth", "confidence", "occluded", "filled")
-            )
+            and all(_same_map(getattr(self, name), getattr(other, name)) for name in MAPS)
         )
 
     __hash__ = None  # type: ignore[assignment]  # arrays inside

@@ -21,12 +21,13 @@ from rangemask.structures.maps import SemanticMap
 from rangemask.structures.masks import Rle
 from rangemask.structures.objects import Distance, SceneObject
 from rangemask.structures.passport import Passport, Provenance
-from rangemask.structures.scene import CONFIDENCE_STEPS, Scene
+from rangemask.structures.scene import CONFIDENCE_STEPS, MAPS, Scene
 
 FORMAT_VERSION = 1
 SCENE_FILE = "scene.json"
 
 _OCCLUDED, _FILLED = 1, 2
+_DISTANCE_NUMBERS = ("median", "p10", "p90", "spread", "valid_share", "behind")
 _NO_LIMIT = 2**62
 _T = TypeVar("_T")
 
@@ -50,6 +51,8 @@ def write_scene(scene: Scene, folder: Path) -> None:
         np.save(folder / "stereo/disparity.npy", scene.disparity)
     if scene.depth is not None:
         np.save(folder / "stereo/depth.npy", scene.depth)
+    if scene.relative_depth is not None:
+        np.save(folder / "stereo/relative_depth.npy", scene.relative_depth)
     if scene.confidence is not None:
         steps = np.round(scene.confidence * CONFIDENCE_STEPS).astype(np.uint16)
         write_image(folder / "stereo/confidence.png", steps)
@@ -79,10 +82,7 @@ def scene_to_json(scene: Scene) -> dict[str, Any]:
         "rig": None if scene.rig is None else rig_to_json(scene.rig),
         "objects": [_object_to_json(thing) for thing in scene.objects],
         "semantic_names": None if scene.semantic is None else list(scene.semantic.names),
-        "maps": {
-            name: getattr(scene, name) is not None
-            for name in ("disparity", "depth", "confidence", "occluded", "filled")
-        },
+        "maps": {name: getattr(scene, name) is not None for name in MAPS},
         "provenance": {
             "rangemask_version": scene.provenance.rangemask_version,
             "licence_class": scene.provenance.licence_class,
@@ -152,6 +152,9 @@ def _scene_from(root: Path, data: dict[str, Any]) -> Scene:
         frame=_frame_from(root, data),
         disparity=_load_map(root / "stereo/disparity.npy", maps["disparity"]),
         depth=_load_map(root / "stereo/depth.npy", maps["depth"]),
+        relative_depth=_load_map(
+            root / "stereo/relative_depth.npy", maps.get("relative_depth", False)
+        ),
         confidence=_load_confidence(root / "stereo/confidence.png", maps["confidence"]),
         occluded=(flags & _OCCLUDED) > 0 if flags is not None and maps["occluded"] else None,
         filled=(flags & _FILLED) > 0 if flags is not None and maps["filled"] else None,
@@ -250,6 +253,7 @@ def _object_to_json(thing: SceneObject) -> dict[str, Any]:
             "pixels": distance.pixels,
             "layers": distance.layers,
             "behind": _known(distance.behind),
+            "guessed": distance.guessed,
         },
         "centroid": [_known(value) for value in thing.centroid],
         "extent": [_known(value) for value in thing.extent],
@@ -257,9 +261,8 @@ def _object_to_json(thing: SceneObject) -> dict[str, Any]:
 
 
 def _object_from_json(values: dict[str, Any], rle: Rle) -> SceneObject:
-    distance = {name: _number(value) for name, value in values["distance"].items()}
-    distance["pixels"] = int(values["distance"]["pixels"])
-    distance["layers"] = int(values["distance"]["layers"])
+    distance = values["distance"]
+    numbers = {name: _number(distance[name]) for name in _DISTANCE_NUMBERS}
     x, y, z = (_number(value) for value in values["centroid"])
     along_x, along_y, along_z = (_number(value) for value in values["extent"])
     return SceneObject(
@@ -267,7 +270,12 @@ def _object_from_json(values: dict[str, Any], rle: Rle) -> SceneObject:
         label=str(values["label"]),
         score=float(values["score"]),
         rle=rle,
-        distance=Distance(**distance),  # type: ignore[arg-type]  # two of them are int
+        distance=Distance(
+            **numbers,
+            pixels=int(distance["pixels"]),
+            layers=int(distance["layers"]),
+            guessed=bool(distance.get("guessed", False)),
+        ),
         centroid=(x, y, z),
         extent=(along_x, along_y, along_z),
     )

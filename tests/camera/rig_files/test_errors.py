@@ -101,6 +101,7 @@ WRONG = [
     ("short.yaml", "baseline_m: 0.1", "baseline_m: -0.1", "baseline_m: expected a positive"),
     ("short.yaml", "baseline_m: 0.1", "doffs: 0", "baseline_m: expected .* missing"),
     ("short.yaml", "cy: 240", "cy: 240\ndoffs: null", "no scale"),
+    ("short.yaml", "cy: 240\nbaseline_m: 0.1\n", "", "cy: expected a number, .* missing"),
     ("short.yaml", "cx: 320", "cx: true", "cx: expected a number, found True"),
     ("short.yaml", "cx: 320", "cx: [1, 2]", "cx: expected a number"),
     ("short.yaml", "width: 640", "width: 640.5", "width: expected a whole number"),

@@ -233,6 +233,16 @@ def test_the_short_form(tmp_path: Path) -> None:
     assert load(tmp_path, "rig.json", json.dumps(values)).size is None
 
 
+def test_the_short_form_of_one_camera(tmp_path: Path) -> None:
+    text = "fx: 400\ncx: 320\ncy: 240\nwidth: 640\nheight: 480\n"
+    rig = load(tmp_path, "one.yaml", text)
+    assert (rig.right, rig.baseline_m, rig.fy, rig.size) == (None, None, 400, (640, 480))
+    assert (rig.name, rig.is_rectified) == ("one", True)
+    assert load(tmp_path, "b.yaml", text + "fy: 401\n").fy == 401
+    without = load(tmp_path, "c.yaml", "fx: 400\ncx: 320\ncy: 240\n")
+    assert without.size is None
+
+
 def test_the_full_form_needs_only_what_has_no_default(tmp_path: Path) -> None:
     text = "left: {fx: 400, fy: 400, cx: 320, cy: 240, width: 640, height: 480}\n"
     rig = load(tmp_path, "rig.yaml", text)

@@ -1,4 +1,4 @@
-"""``rig.yaml``: the program's own file, and the short form of a rectified pair (docs/rig-files.md).
+"""``rig.yaml``: the program's own file, and the short form of straight cameras (docs/rig-files.md).
 
 Both may be YAML or JSON.
 """
@@ -87,6 +87,11 @@ def _read_short(fields: Fields, size: Size | None, name: str) -> Rig:
             )
     width, height = fields.size("width", "height", size) or (None, None)
     fx = fields.positive("fx", "px")
+    if "baseline_m" not in fields.values and doffs not in fields.values:
+        fy = fields.positive("fy", "px") if fields.has("fy") else fx
+        centre = fields.number("cx"), fields.number("cy")
+        left = fields.camera((fx, fy, *centre), fields.size("width", "height", size))
+        return Rig(left=left, name=name)
     with saying(fields.path):
         return Rig.rectified(
             fx=fx,
