@@ -192,7 +192,7 @@ def _assigned(
     inside = mask_logits.gather(0, claimed[None])[0] >= 0
     held = torch.bincount(claimed[inside], minlength=count)
     own = (mask_logits >= 0).sum((1, 2))
-    kept = (held > 0) & (held >= overlap_threshold * own) & (held >= min_area * height * width)
+    kept = (held > 0) & (held >= overlap_threshold * own) & (held >= min_area * (height * width))
     return torch.where(inside & kept[claimed], claimed, -1), kept
 
 

@@ -20,6 +20,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import (
     SamAttention,
     SamMaskDecoder,
@@ -32,6 +33,14 @@ UPSCALING = 4
 
 class PromptDecoder(SamMaskDecoder):
     """A ``SamMaskDecoder`` that decodes many prompts of one image faster."""
+
+    def __init__(self, config: SamMaskDecoderConfig) -> None:
+        super().__init__(config)
+        for module in self.modules():
+            if isinstance(module, SamAttention):
+                # It adds the same to everything that is looked at, which a softmax cannot see:
+                # no gradient would ever reach it.
+                module.k_proj.bias.requires_grad_(False)
 
     def decode(
         self,
@@ -163,7 +172,7 @@ def tokens_to_image(
     asking = attention.q_proj(asking).unflatten(-1, (heads, -1)) * attention.scaling
     key = attention.k_proj.weight.unflatten(0, (heads, -1))
     value = attention.v_proj.weight.unflatten(0, (heads, -1))
-    # The key's bias adds the same to all pixels, which a softmax over them does not see.
+    # Without the key's bias, which adds the same to all pixels.
     asking = torch.einsum("bpthc,hcd->bphtd", asking, key)
     shape = asking.shape
     rows = _folded(asking, image.shape[1])

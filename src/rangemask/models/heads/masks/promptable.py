@@ -185,8 +185,10 @@ class PromptHead(nn.Module):
     ) -> PromptOutput:
         """Answer prompts, unchecked; arguments as for ``predict``."""
         sparse, visible = self._sparse(image_size, points, point_labels, boxes)
-        kinds = [kind for kind in (sparse, mask_input) if kind is not None]
-        prompts = kinds[0].shape[1]
+        asked = [kind for kind in (sparse, mask_input) if kind is not None]
+        if not asked:
+            raise InputError("nothing is asked: give points, boxes or a mask.")
+        prompts = asked[0].shape[1]
         masks, iou = [], []
         for start in range(0, prompts, self.config.chunk):
             part = slice(start, start + self.config.chunk)

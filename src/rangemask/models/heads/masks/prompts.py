@@ -60,10 +60,10 @@ def _count(
     mask_input: Tensor | None,
 ) -> int:
     """Number of prompts per image, once all shapes agree on it."""
-    if points is None and boxes is None and mask_input is None:
-        raise InputError("nothing is asked: give points, boxes or a mask.")
     if (points is None) != (point_labels is None):
         raise InputError("points and point_labels come together: one label per point.")
+    if points is None and boxes is None and mask_input is None:
+        raise InputError("nothing is asked: give points, boxes or a mask.")
     expected = {
         "points": (points, "(B, P, K, 2)", 4, (2,)),
         "point_labels": (point_labels, "(B, P, K)", 3, ()),
