@@ -128,6 +128,16 @@ class TestContract:
         assert 0 < error < 0.05 * exact.mask_logits.abs().max()
         torch.testing.assert_close(rough.iou.float(), exact.iou, atol=0.02, rtol=0)
 
+    def test_whole_module_in_half_precision(self, head, features):
+        tokens, fine = features
+        given = asked("points+box+mask")
+        exact = head(head.embed(tokens, fine), image_size=SIZE, **given)
+        embedding = head.bfloat16().embed(tuple(x.bfloat16() for x in tokens), fine.bfloat16())
+        answer = head(embedding, image_size=SIZE, **given)
+        assert answer.mask_logits.dtype == torch.bfloat16
+        error = (answer.mask_logits.float() - exact.mask_logits).abs().mean()
+        assert error < 0.1 * exact.mask_logits.abs().mean()
+
     def test_channels_last_agrees(self, head, features):
         tokens, fine = features
         given = asked("points+mask")

@@ -143,7 +143,8 @@ class PromptDecoder(SamMaskDecoder):
         half = _subpixels(self.upscale_conv1, keys)
         half = self.activation(F.layer_norm(half, norm.normalized_shape, norm.weight, norm.bias))
         full = _subpixels(self.upscale_conv2, half)
-        full = self.activation(full + _subpixel_order(fine, grid))
+        # In place: the largest tensor here, and its producer does not need it again.
+        full = self.activation(full.add_(_subpixel_order(fine, grid)))
         masks = full.flatten(2, -2) @ hyper
         batch, prompts, _, count = masks.shape
         masks = masks.view(batch, prompts, *grid, 2, 2, 2, 2, count)
@@ -211,8 +212,9 @@ def image_to_tokens(
     rows = _folded(key, placed.shape[1])
     logits = (rows @ placed.transpose(-1, -2)).view(*shape[:-1], -1)
     share = (logits + level[..., None]).softmax(-2).flatten(2, 3)
-    value = torch.einsum("bpthc,dhc->bphtd", value, out).flatten(2, 3)
-    found: Tensor = share.transpose(-1, -2) @ value + attention.out_proj.bias
+    # The shares of a head add up to 1: a bias in the values is one in the result, for less.
+    value = torch.einsum("bpthc,dhc->bphtd", value, out) + attention.out_proj.bias / heads
+    found: Tensor = share.transpose(-1, -2) @ value.flatten(2, 3)
     return found
 
 
