@@ -108,6 +108,18 @@ def test_gross_outliers_do_not_move_the_robust_fit(
     assert fit.inlier_share == pytest.approx(1 - share, abs=0.06)
 
 
+@pytest.mark.parametrize("share", [0.3, 0.45])
+def test_outliers_that_agree_with_each_other_do_not_move_it_either(share: float) -> None:
+    """A second line, all at half the depth, beside pixels that scatter by a twentieth."""
+    depth_m = room(3, (96, 128))
+    random = np.random.default_rng(4)
+    relative = relative_of(depth_m * np.exp(random.normal(0, 0.05, depth_m.shape)))
+    wrong = random.random(depth_m.shape) < share
+    reference = DepthMap(values=np.where(wrong, np.float32(0.5), np.float32(1)) * depth_m)
+    found = align(relative, reference)
+    assert np.nanmedian(np.abs(found.values / depth_m - 1)) < 0.04
+
+
 def test_least_squares_is_moved_by_outliers() -> None:
     """Or else the robust fit would not be needed."""
     depth_m = room()

@@ -71,7 +71,7 @@ def test_what_was_not_seen_is_replaced_and_what_was_seen_is_not() -> None:
     values = stereo.values.copy()
     values[guessed | hidden] = 9.0
     confidence = np.full(SHAPE, 0.9, np.float32)
-    confidence[10:12] = 0.05
+    confidence[10:12] = 0.15
     values[10:12] = 7.0
     stereo = DepthMap(values=values, confidence=confidence, filled=guessed)
     found = fill_depth(stereo, relative_of(depth_m), occluded=hidden)
@@ -81,11 +81,15 @@ def test_what_was_not_seen_is_replaced_and_what_was_seen_is_not() -> None:
     np.testing.assert_allclose(found.values[replaced], depth_m[replaced], rtol=1e-4)
     np.testing.assert_array_equal(found.values[~replaced], values[~replaced])
     np.testing.assert_array_equal(found.confidence[~replaced], confidence[~replaced])  # type: ignore[index]
-    unsure = fill_depth(stereo, relative_of(depth_m), FillConfig(replace_below=0.1))
+    unsure = fill_depth(stereo, relative_of(depth_m), FillConfig(replace_below=0.2))
     np.testing.assert_allclose(unsure.values[10:12], depth_m[10:12], rtol=1e-4)
     assert unsure.filled is not None
     assert unsure.filled[10:12].all()
     assert not unsure.filled[-5:].any()
+    confidence[10:12] = 0.05
+    assert fill_depth(stereo, relative_of(depth_m)).values[10, 0] != 7.0
+    kept = fill_depth(stereo, relative_of(depth_m), FillConfig(replace_below=0.0))
+    assert kept.values[10, 0] == 7.0
 
 
 def test_where_the_model_knows_nothing_stereo_stays() -> None:

@@ -305,7 +305,7 @@ def _robust_line(
     least = _ROUNDING * float(np.abs(y).max())
     for _ in range(_MOST_STEPS):
         away = np.abs(y - line[0] * x - line[1])
-        limit = _TUKEY * max(_MAD_TO_SIGMA * float(np.median(away[trial])), least)
+        limit = _TUKEY * max(_sigma(away[trial], least), least)
         used = weight * np.square(np.maximum(1 - np.square(away / limit), 0))
         before, line = line, _line(x, y, used, shifted=shifted)
         if abs(line[0] - before[0]) + abs(line[1] - before[1]) <= least:
@@ -359,7 +359,17 @@ def _check_line(line: tuple[float, float], x: Doubles, y: Doubles, weight: Doubl
 def _spread(error: Doubles, weight: Doubles, least: float) -> tuple[float, float]:
     """Robust standard deviation of the pixels that fit, and their share."""
     away: AnyArray = np.abs(error)
-    sigma = _MAD_TO_SIGMA * float(np.median(away))
-    sigma = _MAD_TO_SIGMA * float(np.median(away[away <= max(_TUKEY * sigma, least)]))
+    sigma = _sigma(away, least)
     inside = away <= max(_INLIER * sigma, least)
     return sigma, float(weight[inside].sum() / weight.sum())
+
+
+def _sigma(away: AnyArray, least: float) -> float:
+    """Standard deviation of the pixels that fit, from the sizes of all errors.
+
+    The plain median grows with the share of outliers, until one that is consistent (a part of the
+    image at half its depth) gets enough weight to drag the line along: so those far off are left
+    out and the median is taken again.
+    """
+    sigma = _MAD_TO_SIGMA * float(np.median(away))
+    return _MAD_TO_SIGMA * float(np.median(away[away <= max(_INLIER * sigma, least)]))

@@ -48,9 +48,8 @@ class FillConfig:
 
     min_confidence: float = MIN_CONFIDENCE
     """Stereo pixels of less confidence are no evidence for the alignment."""
-    replace_below: float = 0.0
-    """Stereo pixels of less confidence are replaced, too. At 0 all that was matched stays: even
-    where stereo was least sure, it was off by less than what would replace it."""
+    replace_below: float = 0.1
+    """Stereo pixels of less confidence are replaced, too; 0 keeps all that was matched."""
     local: bool = True
     """Whether the aligned map is corrected by stereo nearby, too."""
     reach: float = 0.04
@@ -79,8 +78,8 @@ def fill_depth(
 ) -> DepthMap:
     """Stereo's depth, and where it has none that was seen, the monocular map's.
 
-    Replaced are pixels that are unknown, filled or occluded, wherever the monocular map knows
-    something; every other pixel stays as it is, to the bit.
+    Replaced are pixels that are unknown, filled, occluded or of hardly any confidence, wherever
+    the monocular map knows something; every other pixel stays as it is, to the bit.
 
     Args:
         stereo: (H, W) metric.
