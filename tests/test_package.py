@@ -49,6 +49,7 @@ def test_the_public_names_are_these() -> None:
         "load_backbone",
         "load_depth",
         "load_masks",
+        "load_model",
         "load_stereo",
     ]
 

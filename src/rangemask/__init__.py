@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rangemask.fusion.align import align
     from rangemask.geometry import Camera, Rig
     from rangemask.models.loading import load_backbone
+    from rangemask.models.pretrained import load_model
     from rangemask.pipeline import Pipeline
     from rangemask.structures import (
         DepthMap,
@@ -55,6 +56,7 @@ _HOMES = {
     "load_backbone": "rangemask.models.loading",
     "load_depth": "rangemask.backends.registry",
     "load_masks": "rangemask.backends.registry",
+    "load_model": "rangemask.models.pretrained",
     "load_stereo": "rangemask.backends.registry",
 }
 
@@ -79,6 +81,7 @@ __all__ = [
     "load_backbone",
     "load_depth",
     "load_masks",
+    "load_model",
     "load_stereo",
 ]
 

@@ -16,18 +16,21 @@ class Config:
             raise ValueError("quality must be 'best'")
 
 
-def test_every_name_loads() -> None:
-    for name in names("stereo"):
-        assert load_stereo(name).passport.model == name
-    for name in names("masks"):
-        assert load_masks(name).passport.model == name
+def test_names_without_weights_load() -> None:
+    assert load_stereo("sgbm").passport.model == "sgbm"
+    assert load_masks("geometry").passport.model == "geometry"
+
+
+def test_every_role_has_students_and_models_of_its_own() -> None:
+    for role in ("stereo", "depth", "masks"):
+        assert {"student"} < set(names(role))
     assert names("depth")[0] == "depth-anything-v2-small"
 
 
 def test_unknown_names_are_told_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"known: sgbm\. Did you mean 'sgbm'"):
+    with pytest.raises(UnknownNameError, match=r"known: sgbm, student:PATH\. Did you mean 'sgbm'"):
         load_stereo("sgmb")
-    with pytest.raises(UnknownNameError, match=r"known: geometry\.$"):
+    with pytest.raises(UnknownNameError, match=r"known: geometry, student:PATH\.$"):
         load_masks("xyz")
     with pytest.raises(UnknownNameError, match=r"depth-anything-v2-small-metric-indoor"):
         load_depth("depth-anything-v2-tiny")

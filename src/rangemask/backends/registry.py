@@ -26,12 +26,15 @@ BUILDERS: Mapping[Role, Mapping[str, str]] = MappingProxyType(
     {
         "stereo": {
             "sgbm": "rangemask.backends.stereo.sgbm:build",
+            "student": "rangemask.backends.stereo.student:build",
         },
         "depth": {
             **dict.fromkeys(DEPTH_ANYTHING, "rangemask.backends.depth.depth_anything:build"),
+            "student": "rangemask.backends.depth.student:build",
         },
         "masks": {
             "geometry": "rangemask.backends.masks.geometry:build",
+            "student": "rangemask.backends.masks.student:build",
         },
     }
 )

@@ -48,7 +48,7 @@ def load_backbone(
     source = find_weights(checkpoint if checkpoint is not None else fetch(name))
     weights = canonical_backbone(read_weights(source))
     load_strictly(backbone.vit, weights, name=name, source=source)
-    _place(backbone, where, find_precision(precision, where))
+    place(backbone, where, find_precision(precision, where))
     return backbone
 
 
@@ -85,14 +85,17 @@ def load_depth_anything(
     dtype = find_precision(precision, where)
     network.pyramid.to(dtype)
     network.depth.to(dtype)
-    _place(network, where, dtype)
+    place(network, where, dtype)
     return network, source
 
 
-def _place(network: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+def place(network: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Freeze a network and bring it to a device, its blocks to a precision."""
     if device.type == "cpu" and dtype == torch.float16:
         logger.warning("float16 on a processor is slower than float32; bfloat16 may be faster")
     network.train(False).requires_grad_(False)
     network.to(device)
-    network.to(memory_format=torch.channels_last)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:  # `Module.to` refuses networks with 3D convolutions
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     compute_in(network, dtype, one_head_at_a_time=splits_heads(device, dtype))

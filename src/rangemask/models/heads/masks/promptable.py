@@ -245,9 +245,12 @@ class PromptHead(nn.Module):
 
     def _encoded(self, places: Tensor) -> Tensor:
         """Encode places in the unit image, (..., 2)."""
-        with torch.autocast(places.device.type, enabled=False):
-            encoded: Tensor = self.encoder.shared_embedding(places)
-        return encoded
+        # As the library's `SamPositionalEmbedding`, but without a matrix product, which autocast
+        # would round: in half precision a Fourier feature would lose the pixel.
+        frequencies = self.encoder.shared_embedding.positional_embedding.float()
+        centred = (2 * places - 1)[..., None] * frequencies
+        angles = 2 * torch.pi * (centred[..., 0, :] + centred[..., 1, :])
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 def _encoder_config(config: PromptHeadConfig) -> SamConfig:

@@ -1,0 +1,54 @@
+"""Parameters and floating-point operations of a model's parts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from rangemask.models.rangemask import RangeMask
+
+
+def parts_of(model: RangeMask, *, height: int, width: int) -> dict[str, tuple[int, float]]:
+    """Per part: its parameters, and its GFLOPs for one image.
+
+    Nothing is computed: a copy without values is run. A multiply-add counts as two operations.
+    With a stereo head the image is a pair.
+
+    Args:
+        model: any student.
+        height: px, a multiple of ``config.multiple_px``.
+        width: px, likewise.
+
+    Returns:
+        by the names of the parts, and ``total``.
+    """
+    empty = copy.deepcopy(model).to("meta").train(False)
+    images = torch.empty(1, 3, height, width, device="meta")
+    right = images if empty.stereo is not None else None
+    eyes = 1 if right is None else 2
+    encoding = _gflops(lambda: empty.encode(images))
+    cost = {"backbone": _gflops(lambda: empty.backbone.forward_features(images)) * eyes}
+    if empty.pyramid is not None:
+        cost["pyramid"] = encoding * eyes - cost["backbone"]
+    for head in empty.config.heads:
+        asked = _gflops(partial(empty, images, right if head == "stereo" else None, heads=[head]))
+        cost[head] = asked - encoding * (eyes if head == "stereo" else 1)
+    total = _gflops(lambda: empty(images, right))
+    cost["fusion"] = total - sum(cost.values()) + cost.get("fusion", 0)
+    parts = {name: (_parameters(part), cost[name]) for name, part in empty.named_children()}
+    return {**parts, "total": (_parameters(empty), total)}
+
+
+def _gflops(run: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
