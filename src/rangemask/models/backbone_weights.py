@@ -6,11 +6,16 @@ class token and keeps positions of patches only; published files hold them apart
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
+
+from rangemask.models.recognise import PATCH_EMBEDDINGS
+
+logger = logging.getLogger(__name__)
 
 _TRANSFORMERS = (
     ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
@@ -34,38 +39,78 @@ _TRANSFORMERS = (
     (".mlp.down_proj.", ".mlp.w3."),
     ("layernorm.", "norm."),
 )
-_PREFIXES = ("dinov2.", "dinov2_with_registers.", "backbone.", "module.", "vit.")
+_HOLDERS = frozenset(
+    {
+        *("module", "model", "_orig_mod", "teacher", "backbone", "vit", "pretrained"),
+        *("dinov2", "dinov2_with_registers"),
+    }
+)
+"""Names of what holds a backbone in training runs and in larger models."""
 _JOINED = (
     (".attn.qkv.", (".attn.q.", ".attn.k.", ".attn.v.")),
     (".mlp.w12.", (".mlp.gate_proj.", ".mlp.up_proj.")),
 )
 """Layers that transformers keeps apart and the others join, in the joined order."""
+_CHUNK = re.compile(r"^blocks\.\d+\.(\d+)\.")
+"""The authors' training code wraps blocks in chunks, and counts on through them."""
+_UNUSED = "mask_token"
+"""Only pre-training uses it; published files hold it all the same."""
 
 
 def canonical_backbone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights by the names of ``Backbone``'s ``vit``, whoever wrote the file.
 
     Args:
-        weights: from the authors' ``.pth``, from timm, from transformers (releases 4 and 5),
-            or of ours. Names that are none of theirs pass unchanged, so that loading strictly
-            names them. The mask token, which only pre-training uses, is left out.
+        weights: from the authors' ``.pth`` or training runs, from timm, from transformers
+            (releases 4 and 5), or of ours; also a larger model that holds a backbone (Depth
+            Anything V2, a student), of which the rest is left out with a word in the log.
+            Names that are none of theirs pass unchanged, so that loading strictly names them.
+            The mask token is left out.
     """
-    named = {_without_prefix(name): value for name, value in weights.items()}
+    named = _held(weights, backbone_prefix(weights))
     if any(name.startswith("embeddings.") for name in named):
         named = _from_transformers(named)
-    named.pop("mask_token", None)
-    if "register_tokens" in named:
-        position = named["pos_embed"]
+    named = {_CHUNK.sub(r"blocks.\1.", name): value for name, value in named.items()}
+    named.pop(_UNUSED, None)
+    registers, position = named.get("register_tokens"), named.get("pos_embed")
+    token = named.get("cls_token")
+    if registers is not None and position is not None and token is not None:
+        if position.ndim == token.ndim == 3 and position.shape[-1] == token.shape[-1]:
+            named["cls_token"] = token + position[:, :1]
+            named["pos_embed"] = position[:, 1:]
         named["reg_token"] = named.pop("register_tokens")
-        named["cls_token"] = named["cls_token"] + position[:, :1]
-        named["pos_embed"] = position[:, 1:]
     return {_swiglu(name): value for name, value in named.items()}
 
 
-def _without_prefix(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+def backbone_prefix(names: Iterable[str]) -> str:
+    """What stands before the names of the one backbone in a file: ``pretrained.``, for one.
+
+    Empty where nothing does, where there are several, or where something else does: then it
+    is not for us to say that this is a DINOv2 backbone.
+    """
+    prefixes = {
+        name.removesuffix(ending)
+        for name in names
+        for ending in PATCH_EMBEDDINGS
+        if name.endswith(ending)
+    }
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    return prefix if _HOLDERS.issuperset(prefix.split(".")[:-1]) else ""
+
+
+def _held(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    if not prefix:
+        return dict(weights)
+    named = {n.removeprefix(prefix): value for n, value in weights.items() if n.startswith(prefix)}
+    others = sorted({n.partition(".")[0] for n in weights if not n.startswith(prefix)})
+    if others:
+        logger.warning(
+            "taking the backbone %s* of a larger model, and leaving %s out; where that model was "
+            "trained as a whole, the backbone is no longer DINOv2's",
+            prefix,
+            ", ".join(others[:3]),
+        )
+    return named
 
 
 def _swiglu(name: str) -> str:
@@ -84,16 +129,14 @@ def _from_transformers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _join(weights: Mapping[str, Tensor], joined: str, parts: tuple[str, ...]) -> dict[str, Tensor]:
-    first = re.compile(re.escape(parts[0]))
-    result = {}
-    for name, value in weights.items():
-        if first.search(name):
-            siblings = [name.replace(parts[0], part) for part in parts]
-            if all(sibling in weights for sibling in siblings):
-                together = torch.cat([weights[sibling] for sibling in siblings])
-                result[name.replace(parts[0], joined)] = together
-                continue
-        elif any(part in name and name.replace(part, parts[0]) in weights for part in parts[1:]):
+    result = dict(weights)
+    for name in weights:
+        siblings = [name.replace(parts[0], part) for part in parts]
+        if parts[0] not in name or not all(sibling in weights for sibling in siblings):
             continue
-        result[name] = value
+        values = [weights[sibling] for sibling in siblings]
+        if len({value.shape for value in values}) == 1 and values[0].ndim:
+            result[name.replace(parts[0], joined)] = torch.cat(values)
+            for sibling in siblings:
+                del result[sibling]
     return result

@@ -24,7 +24,7 @@ def find_device(wanted: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else best)
     try:
         device = torch.device(wanted)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise InputError(
             f"no device {wanted!r}; expected auto, cpu, cuda, cuda:1 or mps."
         ) from error
@@ -34,8 +34,10 @@ def find_device(wanted: str) -> torch.device:
         "mps": int(torch.backends.mps.is_available()),
     }.get(device.type, 0)
     if (device.index or 0) >= count:
-        here = "; `rangemask doctor` lists what this machine has"
-        raise InputError(f"device {wanted!r} is not there{here}.")
+        raise InputError(
+            f"device {wanted!r} is not there; `rangemask doctor` lists what this machine has, and "
+            "auto takes the best of it."
+        )
     return device
 
 

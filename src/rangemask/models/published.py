@@ -9,9 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-
 from rangemask.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -98,6 +95,10 @@ def fetch(name: str) -> Path:
             f"no weights are published for {name!r}; give checkpoint=PATH. "
             f"Published: {', '.join(PUBLISHED)}."
         )
+    # Imported here, so that the table above costs nothing to read.
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     entry = PUBLISHED[name]
     try:
         return Path(hf_hub_download(entry.repository, entry.file, local_files_only=True))
@@ -108,9 +109,25 @@ def fetch(name: str) -> Path:
         )
     try:
         return Path(hf_hub_download(entry.repository, entry.file))
-    except OSError as error:  # the hub's own errors are of this kind, as is a full disk
+    except Exception as error:  # besides OSError, whatever the transport of the day raises
         raise InputError(
             f"{name}: its weights could not be downloaded from {entry.url} "
-            f"({type(error).__name__}: {error}). Download {entry.file} there yourself and "
-            "pass it as checkpoint."
+            f"({type(error).__name__}: {_first_line(error)}). Download {entry.file} there "
+            "yourself and pass it as checkpoint."
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
+
+
+def cached(name: str) -> Path | None:
+    """The published weights of a model where the hub's cache on this machine has them.
+
+    Args:
+        name: a key of ``PUBLISHED``.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(PUBLISHED[name].repository, PUBLISHED[name].file)
+    return Path(found) if isinstance(found, str) else None

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from rangemask.errors import InputError
-from rangemask.models.recognise import describe
+from rangemask.models.recognise import describe, describe_bytes, is_safetensors, published_name
 
 PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLED)
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 """Names that a folder's weights may have beside the only file of a kind."""
-WRAPPERS = ("state_dict", "model", "teacher")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher")
 """Entries under which published files hold the weights beside other things."""
 SHOWN = 3
 """How many differing entries an error names."""
+
+_HEAD_BYTES = 64
+_FOREIGN = re.compile(r"(?:GLOBAL|class|function|got) (?:<class ')?([\w.]+)")
+"""In the refusal of torch's unpickler: what the file wanted to have called."""
 
 
 def find_weights(path: str | Path) -> Path:
@@ -35,7 +40,7 @@ def find_weights(path: str | Path) -> Path:
     """
     path = Path(path).expanduser()
     if path.is_file():
-        if path.suffix not in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES:
             raise InputError(
                 f"{path}: a checkpoint ends in {', '.join(SUFFIXES)}; this ends in "
                 f"{path.suffix or 'nothing'}."
@@ -47,7 +52,7 @@ def find_weights(path: str | Path) -> Path:
         if (path / name).is_file():
             return path / name
     for suffixes in ((".safetensors",), PICKLED):
-        found = sorted(file for file in path.iterdir() if file.suffix in suffixes)
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
         if len(found) == 1:
             return found[0]
         if found:
@@ -59,63 +64,79 @@ def find_weights(path: str | Path) -> Path:
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU, and nothing else of it.
 
+    Files are mapped into memory where their format allows it: what is not used is not read, and
+    the tensors are meant to be copied into a module, not kept.
+
     Args:
-        path: ``.safetensors``, ``.pth``, ``.pt``, ``.bin`` or ``.ckpt``, or a folder with one.
-            Pickled files are read with ``weights_only=True``: nothing in them is run. Where
-            the weights lie under ``state_dict``, ``model`` or ``teacher``, those are taken.
+        path: ``.safetensors``, ``.pth``, ``.pt``, ``.bin`` or ``.ckpt``, or a folder with one;
+            the content decides, not the name. Pickled files are read with
+            ``weights_only=True``: nothing in them is run. Where the weights lie under
+            ``state_dict``, ``model_state_dict``, ``model`` or ``teacher``, those are taken.
 
     Raises:
         InputError: it is not there, damaged, holds no tensors, or wants to run code.
     """
     file = find_weights(path)
-    content: Any = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    return _only_tensors(_unwrapped(content), file)
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be opened ({error.strerror}).") from error
+    what = describe_bytes(head)
+    if what is not None:
+        raise InputError(f"{file}: no checkpoint but {what} ({size} bytes). Get the file itself.")
+    if is_safetensors(head, size) or file.suffix.lower() == ".safetensors":
+        return _only_tensors(_read_safetensors(file), file)
+    return _only_tensors(_unwrapped(_read_pickle(file)), file)
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"{file}: cannot be read as safetensors; it is damaged or cut off ({error}). "
-            "Copy or download it again."
-        ) from error
+        with safe_open(file, framework="pt") as archive:
+            return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        raise _damaged(file, "safetensors", str(error)) from error
 
 
 def _read_pickle(file: Path) -> Any:
     try:
-        # Files of before 2020 are no zip archives, and only those can be mapped.
-        mapped = zipfile.is_zipfile(file)
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            # torch warns of pickle protocols and of TorchScript, and then refuses them.
+            warnings.simplefilter("ignore")
+            # Files of before 2020 are no zip archives, and only those can be mapped.
+            mapped = zipfile.is_zipfile(file)
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise InputError(
-                f"{file}: refused, since reading it would run code that is not weights. "
-                "Take the file from its authors, or a safetensors file. "
-                f"({_first_line(error)})"
-            ) from error
-        raise _damaged(file, error) from error
-    except (EOFError, RuntimeError, OSError, KeyError, ValueError, UnicodeDecodeError) as error:
-        raise _damaged(file, error) from error
+        foreign = _FOREIGN.search(str(error))
+        if foreign is None:
+            raise _damaged(file, "a PyTorch checkpoint") from error
+        raise InputError(
+            f"{file}: refused, since reading it would run code: it holds {foreign[1]} beside or "
+            "instead of tensors. Take the file from its authors, or a safetensors file; if it is "
+            "yours, save its state dict alone."
+        ) from error
+    except Exception as error:  # damaged bytes fail in any way they like
+        # What RuntimeError says is meant for people ("unexpected EOF"); KeyError: '101' is not.
+        says = str(error) if isinstance(error, RuntimeError) else ""
+        raise _damaged(file, "a PyTorch checkpoint", says) from error
 
 
-def _damaged(file: Path, error: Exception) -> InputError:
-    size = file.stat().st_size
+def _damaged(file: Path, kind: str, says: str = "") -> InputError:
+    first = f": {says.splitlines()[0][:150]}" if says else ""
     return InputError(
-        f"{file}: cannot be read as a PyTorch checkpoint; its {size} bytes are damaged, cut off "
-        f"or something else ({_first_line(error)}). Copy or download it again."
+        f"{file}: cannot be read as {kind}; its {file.stat().st_size} bytes are damaged, cut off "
+        f"or something else{first.rstrip('.')}. Copy or download it again."
     )
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:200]
-
-
 def _unwrapped(content: Any) -> Any:
-    for name in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
+    while isinstance(content, Mapping):
+        inner = (content[name] for name in WRAPPERS if isinstance(content.get(name), Mapping))
+        weights = next(inner, None)
+        if weights is None:
+            break
+        content = weights
     return content
 
 
@@ -124,42 +145,69 @@ def _only_tensors(content: Any, file: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{file}: holds a {type(content).__name__}, expected tensors by name (a state dict)."
         )
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {
+        str(name): value.detach() for name, value in content.items() if isinstance(value, Tensor)
+    }
     if not tensors:
-        raise InputError(f"{file}: holds no tensors, expected a state dict.")
+        others = ", ".join(str(name) for name in list(content)[:SHOWN])
+        found = f"only {others}" if others else "nothing"
+        raise InputError(
+            f"{file}: holds no tensors but {found}, expected tensors by name (a state dict)."
+        )
     return tensors
 
 
 def load_strictly(
-    module: nn.Module, weights: Mapping[str, Tensor], *, name: str, source: str | Path
+    module: nn.Module,
+    weights: Mapping[str, Tensor],
+    *,
+    name: str,
+    source: str | Path,
+    device: torch.device | None = None,
 ) -> None:
     """Copy weights into a module; every entry must be there and fit, and none be left over.
 
     Args:
-        module: takes the weights.
-        weights: by the module's own names.
+        module: takes the weights. It may have been built on ``torch.device("meta")``, which
+            costs neither time nor memory; then it gets its memory here.
+        weights: by the module's own names; of any floating-point type.
         name: what the module is, for the error.
         source: where the weights came from, for the error.
+        device: where a module without memory gets it; None for the CPU.
 
     Raises:
-        InputError: entries are missing, left over or of another shape; the first are named,
-            and what the file looks like instead.
+        InputError: entries are missing, left over, of another shape or of another kind; the
+            first are named, and what the file looks like instead. Or they hold NaN.
     """
-    expected = {entry: tuple(value.shape) for entry, value in module.state_dict().items()}
+    state = module.state_dict()
+    expected = {entry: tuple(value.shape) for entry, value in state.items()}
     found = {entry: tuple(value.shape) for entry, value in weights.items()}
     if expected != found:
+        other = published_name(found)
+        hint = f"; load it as {other}" if other and not name.startswith(other) else ""
         raise InputError(
             f"{source}: these are not the weights of {name}; {_differences(expected, found)}. "
-            f"The file looks like {describe(found)}."
+            f"The file looks like {describe(found)}{hint}."
         )
-    broken = [
-        entry
-        for entry, value in weights.items()
-        if value.is_floating_point() and not torch.isfinite(value).all()
-    ]
-    if broken:
-        raise InputError(f"{source}: {broken[0]} holds NaN or infinite weights; it is damaged.")
+    for entry, value in weights.items():
+        _check_values(entry, value, state[entry], source)
+    if any(value.is_meta for value in state.values()):
+        if any(entry not in state for entry, _ in module.named_buffers()):
+            raise TypeError(f"{name} has buffers outside its state dict; build it with memory.")
+        module.to_empty(device=device or torch.device("cpu"))
     module.load_state_dict(dict(weights), strict=True)
+
+
+def _check_values(entry: str, value: Tensor, into: Tensor, source: str | Path) -> None:
+    plain = value.layout is torch.strided and not value.is_meta
+    if not plain or value.is_floating_point() != into.is_floating_point():
+        raise InputError(
+            f"{source}: {entry} is of type {value.dtype}, expected plain {into.dtype}. Quantised "
+            "and sparse weights cannot be used; take the original ones."
+        )
+    # `float` hands float32 on, and makes finite what 8-bit types cannot be asked.
+    if value.is_floating_point() and not torch.isfinite(value.float()).all():
+        raise InputError(f"{source}: {entry} holds NaN or infinite weights; it is damaged.")
 
 
 def _differences(

@@ -40,10 +40,11 @@ class DepthAnythingConfig:
     """Farthest depth of a metric model; None for the published 20 m indoors, 80 m outdoors."""
 
     def __post_init__(self) -> None:
-        if self.input_size_px <= 0 or self.input_size_px % PATCH_PX:
+        whole = isinstance(self.input_size_px, int)
+        if not whole or self.input_size_px <= 0 or self.input_size_px % PATCH_PX:
             raise InputError(
                 f"input_size_px must be a positive multiple of {PATCH_PX}, "
-                f"got {self.input_size_px}."
+                f"got {self.input_size_px!r}."
             )
         if self.max_depth_m is not None and not 0 < self.max_depth_m < float("inf"):
             raise InputError(f"max_depth_m must be positive and finite, got {self.max_depth_m}.")
@@ -114,8 +115,6 @@ def build(given: LoadOptions, **options: Any) -> DepthAnythingModel:
         InputError: the checkpoint cannot be used, or an option is unknown or impossible.
     """
     config = make_config(given.name, DepthAnythingConfig, options)
-    if config.max_depth_m is not None and "-metric-" not in given.name:
-        raise InputError(f"{given.name} gives relative depth; max_depth_m is for metric models.")
     network, source = load_depth_anything(
         given.name,
         checkpoint=given.checkpoint,
