@@ -273,6 +273,8 @@ def test_encode_gives_what_heads_read(student: RangeMask, left: Tensor) -> None:
         (lambda x: x[..., :70], "multiples of 28 px, got 56 x 70"),
         (lambda x: x * 255, "divide 8-bit by 255"),
         (lambda x: x[0], "shape"),
+        (lambda x: [x[0], x[1, :, :28]], "must have one size, got .*28.*56"),
+        (lambda x: [], "no images"),
     ],
 )
 def test_bad_images_are_refused(
@@ -282,6 +284,34 @@ def test_bad_images_are_refused(
         student(spoil(left))
     with pytest.raises(InputError):
         student(left, spoil(left))
+
+
+def test_a_sequence_is_a_batch(student: RangeMask, left: Tensor) -> None:
+    with torch.inference_mode():
+        torch.testing.assert_close(student(list(left)).depth, student(left).depth)
+
+
+def test_prompts_keep_their_place_in_reduced_precision(left: Tensor) -> None:
+    model = nano(("prompts", "semantic"))
+    assert model.prompts is not None
+    frequencies = model.prompts.encoder.shared_embedding.positional_embedding
+    asked = {
+        "image_size": SIZE,
+        "points": torch.rand(2, 3, 1, 2, generator=torch.Generator().manual_seed(3)) * 50,
+        "point_labels": torch.ones(2, 3, 1, dtype=torch.long),
+        "boxes": torch.tensor([[[2.0, 3.0, 40.0, 50.0]] * 3] * 2),
+        "multimask": False,
+    }
+    with torch.inference_mode():
+        exact = model.prompts.predict(model(left).prompts, **asked)
+        model.compute_in(torch.bfloat16)
+        rounded = model.prompts.predict(model(left).prompts, **asked)
+    assert frequencies.dtype == torch.float32
+    assert model.semantic is not None
+    assert model.semantic.norm.running_var.dtype == torch.float32
+    assert rounded.mask_logits.dtype == torch.bfloat16
+    error = relative_error(rounded.mask_logits.float().numpy(), exact.mask_logits.numpy())
+    assert error < 0.03
 
 
 def test_unequal_pairs_and_absent_heads_are_refused(student: RangeMask, left: Tensor) -> None:

@@ -69,6 +69,17 @@ class SwiGlu(GluMlp):
         return result
 
 
+def cast(module: nn.Module, dtype: torch.dtype, *, keep: tuple[type[nn.Module], ...]) -> None:
+    """Bring the floating-point numbers of a module to a type, but for submodules of some kinds."""
+    if isinstance(module, keep):
+        return
+    for part in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        if part.is_floating_point():
+            part.data = part.data.to(dtype)
+    for child in module.children():
+        cast(child, dtype, keep=keep)
+
+
 def compute_in(module: nn.Module, dtype: torch.dtype, *, one_head_at_a_time: bool) -> None:
     """Let the matrix products of all transformer blocks in a module run in a precision.
 

@@ -31,15 +31,15 @@ def parts_of(model: RangeMask, *, height: int, width: int) -> dict[str, tuple[in
     images = torch.empty(1, 3, height, width, device="meta")
     right = images if empty.stereo is not None else None
     eyes = 1 if right is None else 2
-    encoding = _gflops(lambda: empty.encode(images))
-    cost = {"backbone": _gflops(lambda: empty.backbone.forward_features(images)) * eyes}
-    if empty.pyramid is not None:
-        cost["pyramid"] = encoding * eyes - cost["backbone"]
-    for head in empty.config.heads:
+    tokens = _gflops(lambda: empty.backbone.forward_features(images))
+    pyramid = _gflops(lambda: empty.encode(images)) - tokens
+    cost = {"backbone": eyes * tokens, "pyramid": eyes * pyramid}
+    for head in set(empty.config.heads) - {"fusion"}:
         asked = _gflops(partial(empty, images, right if head == "stereo" else None, heads=[head]))
-        cost[head] = asked - encoding * (eyes if head == "stereo" else 1)
+        read = tokens if head == "semantic" else tokens + pyramid
+        cost[head] = asked - read * (eyes if head == "stereo" else 1)
     total = _gflops(lambda: empty(images, right))
-    cost["fusion"] = total - sum(cost.values()) + cost.get("fusion", 0)
+    cost["fusion"] = total - sum(cost.values())
     parts = {name: (_parameters(part), cost[name]) for name, part in empty.named_children()}
     return {**parts, "total": (_parameters(empty), total)}
 

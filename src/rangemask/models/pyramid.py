@@ -25,7 +25,7 @@ class ResidualUnit(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the same."""
-        change: Tensor = self.second(F.relu(self.first(F.relu(features))))
+        change: Tensor = self.second(F.relu(self.first(F.relu(features)), inplace=True))
         return features + change
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers.models.sam.modeling_sam import SamPositionalEmbedding
 
 from rangemask.errors import InputError
 from rangemask.models.backbone import Backbone, build_backbone, parse_name
-from rangemask.models.blocks import compute_in
+from rangemask.models.blocks import cast, compute_in
 from rangemask.models.card import ModelCard
 from rangemask.models.config import RangeMaskConfig
 from rangemask.models.heads.depth import DepthHead
@@ -110,8 +111,8 @@ class RangeMask(nn.Module):
 
     def forward(
         self,
-        images: Tensor,
-        right_images: Tensor | None = None,
+        images: Tensor | Sequence[Tensor],
+        right_images: Tensor | Sequence[Tensor] | None = None,
         *,
         heads: Collection[str] | None = None,
         fusion: bool = True,
@@ -123,7 +124,8 @@ class RangeMask(nn.Module):
 
         Args:
             images: (B, 3, H, W) float RGB in [0, 1], both sides multiples of
-                ``config.multiple_px``; the left images where there are two.
+                ``config.multiple_px``, or a sequence of (3, H, W) of one size; the left images
+                where there are two.
             right_images: the same of the right camera, rectified; the stereo head stays silent
                 without them.
             heads: names of the heads to ask; None for all that are there.
@@ -136,12 +138,14 @@ class RangeMask(nn.Module):
             InputError: images are not as stated, or a head is asked for that is not there.
         """
         wanted = self._wanted(heads)
-        self._check(images, right_images)
+        images = self._checked(images)
+        if right_images is not None:
+            right_images = self._checked(right_images, images.shape)
         size = (images.shape[-2], images.shape[-1])
         images, right = normalise(images), None
         if right_images is not None and "stereo" in wanted:
             right = normalise(right_images)
-        left, right_fine = self._encode(images, right)
+        left, right_fine = self._encode(images, right, dense=set(wanted) != {"semantic"})
         depth = stereo = masks = prompts = semantic = None
         if self.depth is not None and "depth" in wanted:
             depth = self.depth(left.pyramid[0], size)
@@ -163,7 +167,7 @@ class RangeMask(nn.Module):
         output = RangeMaskOutput(depth, stereo, masks, prompts, semantic)
         return self._fused(output, left) if fusion and "fusion" in wanted else output
 
-    def encode(self, images: Tensor) -> Encoded:
+    def encode(self, images: Tensor | Sequence[Tensor]) -> Encoded:
         """Tokens and pyramid of a batch, to ask heads by hand.
 
         Args:
@@ -172,8 +176,7 @@ class RangeMask(nn.Module):
         Raises:
             InputError: images are not as stated.
         """
-        self._check(images, None)
-        return self._encode(normalise(images), None)[0]
+        return self._encode(normalise(self._checked(images)), None, dense=True)[0]
 
     def predict(self, frame: StereoFrame, **options: Any) -> Scene:
         """Objects of one frame with masks, labels and distances.
@@ -217,13 +220,14 @@ class RangeMask(nn.Module):
     def compute_in(self, dtype: torch.dtype, *, one_head_at_a_time: bool = False) -> None:
         """Let the matrix products of the backbone, and the heads, run in a precision.
 
-        What must stay in float32 stays: norms and the residual stream of the backbone,
-        embeddings of positions, and what leaves the model as metres, pixels or logits.
+        What must stay in float32 stays: norms and the residual stream of the backbone, batch
+        statistics, positions (a rounded Fourier feature loses the pixel), disparities, and
+        depth as it leaves the model.
         """
         compute_in(self.backbone, dtype, one_head_at_a_time=one_head_at_a_time)
         for name, part in self.named_children():
             if name != "backbone":
-                part.to(dtype)
+                cast(part, dtype, keep=(nn.BatchNorm2d, SamPositionalEmbedding))
 
     def _wanted(self, heads: Collection[str] | None) -> Collection[str]:
         if heads is None:
@@ -236,30 +240,33 @@ class RangeMask(nn.Module):
             )
         return heads
 
-    def _check(self, images: Tensor, right_images: Tensor | None) -> None:
-        for batch in (images, right_images):
-            if batch is None:
-                continue
-            check_images(batch)
-            if batch.shape != images.shape:
-                raise InputError(
-                    f"left and right images must have one shape, got {tuple(images.shape)} and "
-                    f"{tuple(batch.shape)}."
-                )
-            multiple = self.config.multiple_px
-            if batch.shape[-2] % multiple or batch.shape[-1] % multiple:
-                raise InputError(
-                    f"images must be multiples of {multiple} px, got {batch.shape[-2]} x "
-                    f"{batch.shape[-1]}."
-                )
+    def _checked(
+        self, images: Tensor | Sequence[Tensor], shape: torch.Size | None = None
+    ) -> Tensor:
+        """A batch of a shape that the network takes; of a given one if there is one."""
+        batch = check_images(images)
+        if shape is not None and batch.shape != shape:
+            raise InputError(
+                f"left and right images must have one shape, got {tuple(shape)} and "
+                f"{tuple(batch.shape)}."
+            )
+        multiple = self.config.multiple_px
+        if batch.shape[-2] % multiple or batch.shape[-1] % multiple:
+            raise InputError(
+                f"images must be multiples of {multiple} px, got {batch.shape[-2]} x "
+                f"{batch.shape[-1]}."
+            )
+        return batch
 
-    def _encode(self, images: Tensor, right: Tensor | None) -> tuple[Encoded, Tensor | None]:
-        """The left images, and the finest pyramid level of the right ones."""
+    def _encode(
+        self, images: Tensor, right: Tensor | None, *, dense: bool
+    ) -> tuple[Encoded, Tensor | None]:
+        """The left images, with the pyramid if dense, and the finest level of the right ones."""
         scale = 1.0 if self.stereo is None else self.stereo.config.right_scale
         if right is None:
-            return self._encode_batch(images), None
+            return self._encode_batch(images, dense=dense), None
         if scale == 1:
-            both = self._encode_batch(torch.cat([images, right]))
+            both = self._encode_batch(torch.cat([images, right]), dense=True)
             left = Encoded(
                 tuple(level.chunk(2)[0] for level in both.tokens),
                 tuple(level.chunk(2)[0] for level in both.pyramid),
@@ -267,12 +274,13 @@ class RangeMask(nn.Module):
             return left, both.pyramid[0].chunk(2)[1]
         patch = self.backbone.patch_px
         size = [max(round(side * scale / patch), 1) * patch for side in right.shape[-2:]]
-        return self._encode_batch(images), self._encode_batch(upsample(right, size)).pyramid[0]
+        smaller = self._encode_batch(upsample(right, size), dense=True)
+        return self._encode_batch(images, dense=True), smaller.pyramid[0]
 
-    def _encode_batch(self, images: Tensor) -> Encoded:
+    def _encode_batch(self, images: Tensor, *, dense: bool) -> Encoded:
         features = self.backbone.forward_features(images)
         tokens = tuple(level.to(self.head_dtype) for level in features.tokens)
-        return Encoded(tokens, () if self.pyramid is None else self.pyramid(tokens))
+        return Encoded(tokens, self.pyramid(tokens) if dense and self.pyramid else ())
 
     def _fused(self, output: RangeMaskOutput, left: Encoded) -> RangeMaskOutput:
         if self.fusion is None or (output.depth, output.stereo, output.masks) == (None,) * 3:

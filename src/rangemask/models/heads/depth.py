@@ -57,7 +57,7 @@ class DepthHead(nn.Module):
             towards the camera.
         """
         features = self.reduce(upsample(fine, (2 * fine.shape[-2], 2 * fine.shape[-1])))
-        raw: Tensor = self.out(F.relu(self.refine(upsample(features, size))))[:, 0]
+        raw: Tensor = self.out(F.relu(self.refine(upsample(features, size)), inplace=True))[:, 0]
         if self.config.max_depth_m is None:
             return F.relu(raw)
         return raw.sigmoid() * self.config.max_depth_m

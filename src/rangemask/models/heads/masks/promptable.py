@@ -230,7 +230,7 @@ class PromptHead(nn.Module):
         # In half precision a Fourier feature would lose the pixel.
         with torch.autocast(self.fine.weight.device.type, enabled=False):
             sparse, _ = self.encoder(points, labels, corners, None)
-        return sparse, visible
+        return sparse.to(self.fine.weight.dtype), visible
 
     def _dense(self, mask_input: Tensor | None, embedding: PromptEmbedding) -> Tensor:
         """What previous masks add to the image, (B, P, D, h, w), or (1, 1, D, 1, 1) without."""
