@@ -224,7 +224,7 @@ class RangeMask(nn.Module):
         statistics, positions (a rounded Fourier feature loses the pixel), disparities, and
         depth as it leaves the model.
         """
-        compute_in(self.backbone, dtype, one_head_at_a_time=one_head_at_a_time)
+        compute_in(self, dtype, one_head_at_a_time=one_head_at_a_time)
         for name, part in self.named_children():
             if name != "backbone":
                 cast(part, dtype, keep=(nn.BatchNorm2d, SamPositionalEmbedding))

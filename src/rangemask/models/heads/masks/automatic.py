@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rangemask.errors import InputError
+from rangemask.models.blocks import Attention
 
 TOKEN_LAYERS = 4
 """Backbone layers that come in, shallow to deep."""
@@ -104,6 +105,7 @@ class AutomaticMaskHead(nn.Module):
                 mlp_ratio=config.mlp_ratio,
                 qkv_bias=True,
                 drop_path=config.drop_path,
+                attn_layer=Attention,
             )
             for _ in range(config.blocks)
         )
