@@ -21,7 +21,7 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what this machine can run: versions, memory, devices, models."""
+    """Say what this machine can run: versions, memory, devices, models, weights present."""
     from rangemask.cli.console import print_json
 
     findings = examine(fast=fast)
@@ -53,8 +53,30 @@ def examine(*, fast: bool) -> dict[str, Any]:
             "depth": list(names("depth")),
             "masks": list(names("masks")),
         },
+        "weights": weights_present(),
         "advice": _advice(fast=fast),
     }
+
+
+def weights_present() -> list[dict[str, Any]]:
+    """Published weights in the hub's cache on this machine; nothing is fetched.
+
+    Returns:
+        per model its name, file, size in MB and licence, in the order of their table; an empty
+        list where the hub's library is not installed.
+    """
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return []
+    from rangemask.models.published import PUBLISHED, cached
+
+    found = []
+    for name, entry in PUBLISHED.items():
+        path = cached(name)
+        if path is not None:
+            size_mb = round(path.stat().st_size / 1e6)
+            about = {"file": str(path), "size_mb": size_mb, "licence": entry.licence}
+            found.append({"name": name, **about})
+    return found
 
 
 def memory_gib() -> float | None:
@@ -147,4 +169,10 @@ def _print(findings: dict[str, Any]) -> None:
     table.add_section()
     for role, models in findings["models"].items():
         table.add_row(f"{role} models", ", ".join(models))
+    table.add_section()
+    for weights in findings["weights"]:
+        about = f"{weights['size_mb']} MB, {weights['licence']}"
+        table.add_row(f"Weights {weights['name']}", about)
+    if not findings["weights"]:
+        table.add_row("Weights", "none downloaded yet")
     print_rich(table, *(f"- {line}" for line in findings["advice"]))

@@ -149,9 +149,10 @@ def check_settings(
         said = f"depth is {kind}; load it by a name {name} -metric-indoor or -metric-outdoor"
     elif metric and farthest_m is not None and farthest_m != max_depth_m:
         said = f"max_depth is {farthest_m} m, not {max_depth_m} m; pass max_depth_m={farthest_m}"
-    layers = (settings.get("backbone_config") or {}).get("out_indices")
+    backbone = settings.get("backbone_config")
+    layers = backbone.get("out_indices") if isinstance(backbone, Mapping) else None
     expected = [layer + 1 for layer in VIT_SIZES[size].layers]
-    if layers is not None and list(layers) != expected:
+    if layers is not None and layers != expected:
         said = f"it reads layers {layers}, not {expected}: another version of Depth Anything"
     if said is not None:
         raise InputError(f"{source}: {CONFIG_FILE} beside it says that {said}.")

@@ -20,11 +20,14 @@ CONFIG_FILE = "config.json"
 """What transformers writes beside the weights."""
 
 _LENGTH_BYTES = 8
+_PICKLE = "a plain Python pickle, refused, since reading it would run code; ask for safetensors"
 _NO_WEIGHTS = (
-    (b"version https://git-lfs", "a Git LFS pointer; run `git lfs pull`"),
-    (b"<", "a web page; the download was refused or redirected"),
+    (b"version https://git-lfs", "a Git LFS pointer to one; run `git lfs pull`"),
+    (b"<", "a web page: the download was refused or redirected; download it again"),
     (b"\x1f\x8b", "a gzip archive; unpack it"),
-    (b"\x89HDF", "an HDF5 file"),
+    (b"\x89HDF", "an HDF5 file; take the PyTorch or safetensors one"),
+    # torch writes protocol 2.
+    *((bytes((0x80, protocol)), _PICKLE) for protocol in (3, 4, 5)),
 )
 
 
@@ -35,7 +38,7 @@ def describe_bytes(head: bytes) -> str | None:
         head: the first bytes of the file, 64 or so.
     """
     if not head:
-        return "an empty file"
+        return "an empty file; download it again"
     return next((words for magic, words in _NO_WEIGHTS if head.lstrip().startswith(magic)), None)
 
 

@@ -28,7 +28,7 @@ SHOWN = 3
 """How many differing entries an error names."""
 
 _HEAD_BYTES = 64
-_FOREIGN = re.compile(r"(?:GLOBAL|class|function|got) (?:<class ')?([\w.]+)")
+_FOREIGN = re.compile(r"(?:GLOBAL |<class '|<built-in function |<function )([\w.]+)")
 """In the refusal of torch's unpickler: what the file wanted to have called."""
 
 
@@ -85,7 +85,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise InputError(f"{file}: cannot be opened ({error.strerror}).") from error
     what = describe_bytes(head)
     if what is not None:
-        raise InputError(f"{file}: no checkpoint but {what} ({size} bytes). Get the file itself.")
+        raise InputError(f"{file}: no checkpoint but {what} ({size} bytes).")
     if is_safetensors(head, size) or file.suffix.lower() == ".safetensors":
         return _only_tensors(_read_safetensors(file), file)
     return _only_tensors(_unwrapped(_read_pickle(file)), file)
@@ -111,8 +111,9 @@ def _read_pickle(file: Path) -> Any:
         foreign = _FOREIGN.search(str(error))
         if foreign is None:
             raise _damaged(file, "a PyTorch checkpoint") from error
+        what = foreign[1].strip(".")
         raise InputError(
-            f"{file}: refused, since reading it would run code: it holds {foreign[1]} beside or "
+            f"{file}: refused, since reading it would run code: it holds {what} beside or "
             "instead of tensors. Take the file from its authors, or a safetensors file; if it is "
             "yours, save its state dict alone."
         ) from error
@@ -184,7 +185,9 @@ def load_strictly(
     found = {entry: tuple(value.shape) for entry, value in weights.items()}
     if expected != found:
         other = published_name(found)
-        hint = f"; load it as {other}" if other and not name.startswith(other) else ""
+        # Metric or relative, the entries do not tell.
+        same = other is None or other == name.partition("-metric-")[0]
+        hint = "" if same else f"; load it as {other}"
         raise InputError(
             f"{source}: these are not the weights of {name}; {_differences(expected, found)}. "
             f"The file looks like {describe(found)}{hint}."

@@ -123,6 +123,7 @@ def build(given: LoadOptions, **options: Any) -> DepthAnythingModel:
         max_depth_m=config.max_depth_m,
     )
     published = PUBLISHED[given.name]
+    farthest_m = network.depth.config.max_depth_m
     passport = Passport(
         role="depth",
         model=given.name,
@@ -130,6 +131,10 @@ def build(given: LoadOptions, **options: Any) -> DepthAnythingModel:
         licence_class=published.terms,
         weights=source.name,
         weights_sha256=sha256_of(source),
-        options={"input_size_px": config.input_size_px, "precision": given.precision},
+        options={
+            "input_size_px": config.input_size_px,
+            "precision": given.precision,
+            **({} if farthest_m is None else {"max_depth_m": farthest_m}),
+        },
     )
     return DepthAnythingModel(network, passport, config)
