@@ -6,12 +6,13 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from rangemask._version import __version__
 from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
-from rangemask.backends.registry import load_depth, load_masks, load_stereo
+from rangemask.backends.registry import WITHOUT_WEIGHTS, Role, load
 from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.camera.rectify import Rectification
 from rangemask.errors import InputError
@@ -100,6 +101,8 @@ class Pipeline:
         fusion: how distances are measured and which objects are kept.
         field_of_view: of rectified images, for rigs that are not rectified: 0 keeps the largest
             view without empty borders, 1 everything that the cameras saw.
+        device: where networks run that are given by name: auto, cpu, cuda, cuda:1 or mps.
+        precision: what they compute in: auto, float32, bfloat16 or float16.
 
     Raises:
         UnknownNameError: a model's name is unknown.
@@ -117,6 +120,8 @@ class Pipeline:
         labels: Sequence[str] | None = None,
         fusion: FusionConfig | None = None,
         field_of_view: float = 0.0,
+        device: str = "auto",
+        precision: str = "auto",
     ) -> None:
         if stereo is None and depth is None:
             raise InputError("a pipeline needs a stereo matcher or a depth model, got neither.")
@@ -125,9 +130,11 @@ class Pipeline:
                 "fill=True fills what stereo cannot see from a depth model: give both a stereo "
                 "matcher and a depth model, or leave it out."
             )
-        self.stereo = load_stereo(stereo) if isinstance(stereo, str) else stereo
-        self.masks = load_masks(masks) if isinstance(masks, str) else masks
-        self.depth = load_depth(depth) if isinstance(depth, str) else depth
+        # Roles that name one student share it, and the one pass that it makes over a frame.
+        named = _Loader(device, precision)
+        self.stereo = named("stereo", stereo) if isinstance(stereo, str) else stereo
+        self.masks = named("masks", masks) if isinstance(masks, str) else masks
+        self.depth = named("depth", depth) if isinstance(depth, str) else depth
         self.fill = fill
         self.labels = tuple(labels) if labels is not None else None
         self.fusion = fusion if fusion is not None else FusionConfig()
@@ -293,6 +300,20 @@ class Pipeline:
             if one.distance.known:
                 every[i] = replace(one, distance=replace(one.distance, guessed=True))
         return every
+
+
+class _Loader:
+    """Loads the models of one pipeline by name."""
+
+    def __init__(self, device: str, precision: str) -> None:
+        self.device = device
+        self.precision = precision
+        self.shared: dict[str, Any] = {}
+
+    def __call__(self, role: Role, name: str) -> Any:
+        if name in WITHOUT_WEIGHTS:
+            return load(role, name)
+        return load(role, name, None, self.device, self.precision, shared=self.shared)
 
 
 def _nearness(thing: SceneObject) -> float:

@@ -40,6 +40,9 @@ BUILDERS: Mapping[Role, Mapping[str, str]] = MappingProxyType(
 )
 """Per role: name -> ``module:function``, called as ``function(LoadOptions, **options)``."""
 
+WITHOUT_WEIGHTS = frozenset({"sgbm", "geometry"})
+"""Models that are no networks: device and precision are nothing to them."""
+
 STUDENT = "student"
 """Has no published weights, so it is always asked for as ``student:PATH``."""
 
