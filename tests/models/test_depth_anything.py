@@ -30,7 +30,11 @@ SIZES = {"depth_anything_v2_vits": ("small", "vits"), "depth_anything_v2_vitb": 
 KINDS = {0.0: "", 20.0: "-metric-indoor", 80.0: "-metric-outdoor"}
 
 
-@pytest.mark.parametrize("path", cases("depth_anything_v2"), ids=case_id)
+# Of a case that is here in part and beside the checkout in full, the full one.
+CASES = {path.name: path for path in cases("depth_anything_v2")}
+
+
+@pytest.mark.parametrize("path", CASES.values(), ids=case_id)
 def test_published_numbers(path: Path, filled_checkpoint: Callable[..., Path]) -> None:
     case = np.load(path)
     size, keys = SIZES[str(case["model"])]

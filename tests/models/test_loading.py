@@ -3,8 +3,7 @@
 import json
 import logging
 import re
-import subprocess
-import sys
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +20,10 @@ from rangemask.models.backbone import build_backbone
 from rangemask.models.depth_anything import build_depth_anything
 from rangemask.models.loading import load_depth_anything
 from rangemask.structures import StereoFrame
-from support.golden import HERE, SHARED, case_id, cases, relative_error
+from support.golden import HERE, SHARED, relative_error
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+CASE = HERE / "depth_anything_v2" / "case_vits_240x320.npz"
 SaveFilled = Callable[..., Path]
 
 
@@ -271,13 +271,10 @@ def test_float16_on_a_processor_is_advised_against(
     assert "float16 on a processor is slower than float32" in record.getMessage()
 
 
-@pytest.mark.parametrize("path", cases("depth_anything_v2")[:2], ids=case_id)
-def test_bfloat16_agrees_with_the_published_numbers(
-    path: Path, filled_checkpoint: SaveFilled
-) -> None:
-    case = np.load(path)
+def test_bfloat16_agrees_with_the_published_numbers(filled_checkpoint: SaveFilled) -> None:
+    case = np.load(CASE)
     model = rangemask.load_depth(
-        f"depth-anything-v2-small{'-metric-outdoor' if case['metric_max_depth'] else ''}",
+        "depth-anything-v2-small",
         checkpoint=filled_checkpoint("depth_anything_v2", "vits", int(case["seed"])),
         device="cpu",
         precision="bfloat16",
@@ -289,10 +286,10 @@ def test_bfloat16_agrees_with_the_published_numbers(
 
 
 @pytest.mark.parametrize("kind", ["", "-metric-outdoor"])
-def test_float16_agrees_with_float32(kind: str, filled_checkpoint: SaveFilled) -> None:
-    """On a smaller input: processors take 10 times as long for it."""
-    case = np.load(cases("depth_anything_v2")[0])
-    exact, rounded = (
+def test_less_precision_agrees_with_float32(kind: str, filled_checkpoint: SaveFilled) -> None:
+    """On a smaller input: processors take long for float16."""
+    case = np.load(CASE)
+    exact, rounded, half = (
         rangemask.load_depth(
             f"depth-anything-v2-small{kind}",
             checkpoint=filled_checkpoint("depth_anything_v2", "vits", int(case["seed"])),
@@ -300,16 +297,19 @@ def test_float16_agrees_with_float32(kind: str, filled_checkpoint: SaveFilled) -
             precision=precision,
             input_size_px=196,
         )(StereoFrame(case["image_rgb"])).values
-        for precision in ("float32", "float16")
+        for precision in ("float32", "bfloat16", "float16")
     )
-    assert 0 < relative_error(rounded, exact) < 0.01
+    assert 0 < relative_error(rounded, exact) < 0.02
+    assert 0 < relative_error(half, exact) < 0.01
 
 
 # The pages
 
 
 @pytest.mark.parametrize("page", ["backbone.md", "depth-anything.md"])
-def test_the_pages_run(page: str, filled_checkpoint: SaveFilled, tmp_path: Path) -> None:
+def test_the_pages_run(
+    page: str, filled_checkpoint: SaveFilled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In a folder with files of the names that the pages speak of."""
     for system, keys, name in (
         ("dinov2", "vits14", "dinov2_vits14_pretrain.pth"),
@@ -321,7 +321,5 @@ def test_the_pages_run(page: str, filled_checkpoint: SaveFilled, tmp_path: Path)
     snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert snippets
     (tmp_path / "page.py").write_text("\n".join(snippets), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path("page.py")
