@@ -57,7 +57,7 @@ def _depth_anything() -> Iterator[tuple[str, Published]]:
     sizes = (
         ("small", "vits", 99, APACHE),
         ("base", "vitb", 390, NON_COMMERCIAL),
-        ("large", "vitl", 1342, NON_COMMERCIAL),
+        ("large", "vitl", 1341, NON_COMMERCIAL),
     )
     kinds = (
         ("", "", ""),

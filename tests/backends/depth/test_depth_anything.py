@@ -51,6 +51,13 @@ def test_the_map_says_what_it_is(max_depth_m: float | None, kind: str) -> None:
     assert found.values.max() <= (max_depth_m or np.inf)
 
 
+@pytest.mark.parametrize("size", [(4, 65), (65, 4)])
+def test_strips_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=r"may be 16 times as long as wide, got .*Crop it"):
+        model()(frame(*size))
+    assert model(input_size_px=14)(frame(4, 64)).values.shape == (4, 64)
+
+
 def test_channels_of_the_image_are_red_green_blue() -> None:
     pixels = np.zeros((4, 4, 3), np.uint8)
     pixels[..., 0] = 255

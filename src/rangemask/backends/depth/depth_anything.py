@@ -25,6 +25,9 @@ from rangemask.models.published import PUBLISHED
 from rangemask.models.weights import sha256_of
 from rangemask.structures import DepthMap, Passport, StereoFrame
 
+MAX_ASPECT = 16
+"""Longest side over the shortest, which becomes 518 px: 22 thousand patches."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DepthAnythingConfig:
@@ -77,7 +80,17 @@ class DepthAnythingModel:
         return self.network.depth.config.max_depth_m is not None
 
     def __call__(self, frame: StereoFrame) -> DepthMap:
-        """Depth of the left image: metres, or relative inverse depth; the map says which."""
+        """Depth of the left image: metres, or relative inverse depth; the map says which.
+
+        Raises:
+            InputError: the image is so long and thin that the network's input would be huge.
+        """
+        long_px, short_px = sorted((frame.height, frame.width), reverse=True)
+        if long_px > MAX_ASPECT * short_px:
+            raise InputError(
+                f"images may be {MAX_ASPECT} times as long as wide, got {frame.width} x "
+                f"{frame.height}. Crop it."
+            )
         size = network_size(frame.height, frame.width, self.config.input_size_px)
         images = torch.from_numpy(network_input(frame.left, size))[None]
         device = next(self.network.parameters()).device
