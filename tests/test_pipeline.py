@@ -169,6 +169,18 @@ def test_relative_depth_of_one_image_is_neither_lost_nor_metres(
     assert len(caplog.records) == 1, "said once a run"
 
 
+def test_geometry_finds_nothing_in_relative_depth_and_says_so(
+    frame: StereoFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = replace(frame, right=None)
+    pipeline = Pipeline(None, "geometry", depth=FakeDepth("relative_inverse"))
+    scene = pipeline(alone)
+    assert scene.objects == ()
+    assert scene.relative_depth is not None
+    assert "geometry needs depth with a known zero" in caplog.text
+    assert "Nothing is segmented" in caplog.text
+
+
 def test_metric_depth_of_one_image_gives_distances_and_a_cloud(
     frame: StereoFrame, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rangemask._version import __version__
-from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
+from rangemask.backends.protocols import DepthKindError, DepthModel, Segmenter, StereoMatcher
 from rangemask.backends.registry import WITHOUT_WEIGHTS, Role, load
 from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.camera.rectify import Rectification
@@ -255,7 +255,12 @@ class Pipeline:
     def _segment(self, frame: StereoFrame, depth: DepthMap) -> Segmentation:
         if self.masks is None:
             return Segmentation(MaskSet(frame.height, frame.width))
-        return self.masks(frame, depth=depth, labels=self.labels)
+        try:
+            return self.masks(frame, depth=depth, labels=self.labels)
+        except DepthKindError as error:
+            # The default segmenter must not keep a photograph from being measured at all.
+            self._say_once("%s Nothing is segmented.", str(error))
+            return Segmentation(MaskSet(frame.height, frame.width))
 
     def _objects(
         self,

@@ -52,6 +52,15 @@ def test_depth_is_drawn_where_no_pair_was_matched(scene: Scene, tmp_path: Path) 
     assert np.array_equal(read_image(tmp_path / "stereo/disparity.png"), depth_picture(scene.depth))
 
 
+def test_relative_depth_is_drawn_without_a_scale(scene: Scene, bare) -> None:
+    drawn = range_picture(replace(bare(scene), relative_depth=scene.disparity / 7))
+    assert drawn is not None
+    assert drawn.shape == scene.frame.left.shape
+    # The colours are those of disparity, whatever the unit.
+    same = range_picture(replace(bare(scene), relative_depth=scene.disparity * 3))
+    assert np.abs(drawn.astype(int) - same.astype(int)).max() <= 2
+
+
 def test_the_colour_range_is_handed_on(scene: Scene, tmp_path: Path) -> None:
     fixed = ColourRange(low=0, high=100)
     write_pictures(scene, tmp_path, colour_range=fixed, colour_map="cividis")

@@ -159,6 +159,19 @@ def test_depth_is_shown_where_no_pair_was_matched(scene: Scene) -> None:
     assert "Disparity, bright is near" not in page.text
 
 
+def test_relative_depth_is_shown_as_such(scene: Scene, bare) -> None:
+    relative = replace(bare(scene), relative_depth=scene.disparity / 7)
+    page = Page(render_report([relative]))
+    assert "Relative depth, bright is near" in page.text
+    assert "Depth is relative, without metres, so distances are unknown." in page.text
+    assert "No calibration was given" not in page.text
+
+
+def test_metric_depth_of_one_image_needs_no_rig(scene: Scene) -> None:
+    mono = replace(scene, disparity=None, frame=replace(scene.frame, right=None, rig=None))
+    assert not any("unknown" in warning for warning in summary_of(mono).warnings)
+
+
 def test_warnings_are_those_that_apply(scene: Scene, bare) -> None:
     assert summary_of(scene).warnings == ()
     few = np.where(np.arange(320) < 100, scene.disparity, np.nan).astype(np.float32)

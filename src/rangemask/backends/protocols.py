@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from rangemask.errors import InputError
 from rangemask.structures import DepthMap, Passport, Segmentation, StereoFrame, StereoMatch
+
+
+class DepthKindError(InputError):
+    """A segmenter that looks at geometry was given depth without a known zero."""
 
 
 @runtime_checkable
@@ -65,5 +70,6 @@ class Segmenter(Protocol):
 
         Raises:
             InputError: it cannot look for labels, or needs a depth that is not there.
+            DepthKindError: it needs another kind of depth.
         """
         ...

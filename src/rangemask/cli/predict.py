@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rangemask.backends.protocols import StereoMatcher
     from rangemask.data.frame_sources import FrameSource
     from rangemask.geometry import Rig
     from rangemask.pipeline import Pipeline
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+NONE = "none"
+"""Stands for going without a matcher or a segmenter."""
 LayoutName: TypeAlias = Literal["pair", "side-by-side", "mono"]
 QualityName: TypeAlias = Literal["best", "fast"]
 
@@ -43,11 +46,27 @@ def predict(
             "--field-of-view", min=0, max=1, help="Of raw images, rectified: 1 keeps everything."
         ),
     ] = 0.0,
-    stereo: Annotated[str, typer.Option("--stereo", help="Stereo matcher.")] = "sgbm",
+    stereo: Annotated[
+        str, typer.Option("--stereo", help="Matcher: sgbm, student:PATH, or none to go without.")
+    ] = "sgbm",
     depth: Annotated[
-        str | None, typer.Option("--depth", help="Depth model for single images.")
+        str | None,
+        typer.Option(
+            "--depth",
+            help="Depth model for single images: depth-anything-v2-small[:FILE] (base, large; "
+            "-metric-indoor, -metric-outdoor), or student:PATH.",
+        ),
     ] = None,
-    masks: Annotated[str, typer.Option("--masks", help="Segmenter.")] = "geometry",
+    masks: Annotated[
+        str, typer.Option("--masks", help="Segmenter: geometry, student:PATH, or none.")
+    ] = "geometry",
+    device: Annotated[
+        str, typer.Option("--device", help="Where networks run: auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", help="Of networks: auto, float32, bfloat16, float16."),
+    ] = "auto",
     labels: Annotated[
         str | None, typer.Option("--labels", help="What to look for: person,chair.")
     ] = None,
@@ -74,7 +93,12 @@ def predict(
         QualityName | None, typer.Option("--quality", help="Of the sgbm matcher.")
     ] = None,
     fill: Annotated[
-        bool, typer.Option("--fill", help="Guess unmatched disparities (sgbm); flagged as such.")
+        bool,
+        typer.Option(
+            "--fill",
+            help="Guess what stereo cannot see: from the depth model where there is one, else from "
+            "its surroundings (sgbm). Flagged as such.",
+        ),
     ] = False,
     voxel: Annotated[
         float | None, typer.Option("--voxel", help="Thin the cloud to one point per cube, m.")
@@ -93,21 +117,21 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find objects, their masks and their distances."""
-    from rangemask.backends.registry import load_depth, load_masks, load_stereo
     from rangemask.pipeline import FusionConfig, Pipeline
     from rangemask.view.prediction import CloudConfig
 
     rig_value, rig_path = _load_rig(rig, left)
     sources = _sources(left, right, layout, rig_value, left_pattern, right_pattern)
-    _check_baseline(sources, rig_value, rig_path)
+    if stereo != NONE:
+        _check_baseline(sources, rig_value, rig_path)
     refinements = _refinements(refine)
-    options: dict[str, Any] = {} if quality is None else {"quality": quality}
-    if fill:
-        options["fill"] = True
     pipeline = Pipeline(
-        stereo=load_stereo(stereo, **options),
-        masks=load_masks(masks),
-        depth=None if depth is None else load_depth(depth),
+        stereo=_matcher(stereo, quality, fill=fill and depth is None),
+        masks=None if masks == NONE else masks,
+        depth=depth,
+        fill=fill and depth is not None and stereo != NONE,
+        device=device,
+        precision=precision,
         labels=None if labels is None else [name.strip() for name in labels.split(",")],
         fusion=FusionConfig(
             min_distance_m=min_distance,
@@ -156,6 +180,25 @@ def _check_baseline(sources: Sequence[FrameSource], rig: Rig | None, path: Path 
             f"{path}: the rig has no baseline (it {what}), so a pair has no scale in metres. "
             "Give the rig of the calibrated pair, or none to get disparity alone."
         )
+
+
+def _matcher(name: str, quality: QualityName | None, *, fill: bool) -> str | StereoMatcher | None:
+    """The matcher, by name where it has no options."""
+    from rangemask.backends.registry import load_stereo
+    from rangemask.errors import InputError
+
+    options: dict[str, Any] = {} if quality is None else {"quality": quality}
+    if fill:
+        options["fill"] = True
+    if options and name != "sgbm":
+        given = " and ".join(f"--{option}" for option in options)
+        raise InputError(
+            f"{given} {'is' if len(options) == 1 else 'are'} for the matcher sgbm, not for {name}. "
+            "Without it, --fill needs a depth model (--depth NAME)."
+        )
+    if options:
+        return load_stereo(name, **options)
+    return None if name == NONE else name
 
 
 def _refinements(names: str | None) -> set[str]:

@@ -34,9 +34,10 @@ def write_pictures(
 ) -> list[Path]:
     """Write the pictures of a scene into its folder, each whole or not at all.
 
-    ``stereo/disparity.png`` (depth where no pair was matched), ``segmentation/instances.png``
-    and ``overlay.png`` (masks and labels), ``segmentation/semantic_colour.png`` where there is
-    a semantic map, and ``fusion/overlay.png`` (outlines, labels, distances).
+    ``stereo/disparity.png`` (depth, metric or relative, where no pair was matched),
+    ``segmentation/instances.png`` and ``overlay.png`` (masks and labels),
+    ``segmentation/semantic_colour.png`` where there is a semantic map, and
+    ``fusion/overlay.png`` (outlines, labels, distances).
 
     Args:
         scene: what to draw.
@@ -85,10 +86,12 @@ def range_picture(
     colour_range: ColourRange | None = None,
     colour_map: MapName = "inferno",
 ) -> ImageArray | None:
-    """A scene's disparity, or its depth where there is no disparity, as a colour picture.
+    """A scene's disparity, else its depth, else its relative depth, as a colour picture.
+
+    Relative depth has no unit, and so no scale under it and no range that frames could share.
 
     Returns:
-        (H + h, W, 3) uint8 RGB, see ``disparity_picture``; None where there is neither.
+        (H + h, W, 3) uint8 RGB, see ``disparity_picture``; None where there is none of them.
 
     Raises:
         ValueError: the range is of another quantity than what is drawn.
@@ -99,4 +102,6 @@ def range_picture(
         )
     if scene.depth is not None:
         return depth_picture(scene.depth, colour_range=colour_range, colour_map=colour_map)
+    if scene.relative_depth is not None:
+        return disparity_picture(scene.relative_depth, colour_map=colour_map, scale=False)
     return None

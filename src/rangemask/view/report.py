@@ -142,7 +142,8 @@ def summary_of(scene: Scene) -> Line:
     """What the summary says of a scene, with the warnings that a person should read."""
     known = [thing for thing in scene.objects if thing.distance.known]
     nearest = min(known, key=lambda thing: thing.distance.median, default=None)
-    values = scene.disparity if scene.disparity is not None else scene.depth
+    maps = (scene.disparity, scene.depth, scene.relative_depth)
+    values = next((values for values in maps if values is not None), None)
     share = float("nan") if values is None else float(np.isfinite(values).mean())
     return Line(
         name=scene.name,
@@ -157,7 +158,9 @@ def summary_of(scene: Scene) -> Line:
 
 
 def _warnings(scene: Scene, known_share: float) -> Iterator[str]:
-    if scene.rig is None:
+    if scene.relative_depth is not None:
+        yield "Depth is relative, without metres, so distances are unknown."
+    elif scene.rig is None and scene.depth is None:
         yield "No calibration was given, so distances in metres are unknown."
     elif scene.depth is None:
         yield "There is no depth in metres, so distances are unknown."
@@ -254,7 +257,7 @@ def _images(
     said = ", ".join(thing.caption for thing in scene.objects[:8])
     shown = f"Objects outlined ({said}) in" if said else "No objects in"
     yield "Objects and distances", shown, DISTANCES, lambda: overlay_picture(scene, width=width)
-    disparity, depth = scene.disparity, scene.depth
+    disparity, depth, relative = scene.disparity, scene.depth, scene.relative_depth
     if disparity is not None:
         yield (
             *("Disparity, bright is near", "Coloured disparity of", DISPARITY),
@@ -264,6 +267,11 @@ def _images(
         yield (
             *("Depth, bright is near", "Coloured depth of", DISPARITY),
             lambda: depth_picture(small(depth), colour_range=colour_range),
+        )
+    elif relative is not None:
+        yield (
+            *("Relative depth, bright is near", "Coloured relative depth of", DISPARITY),
+            lambda: disparity_picture(small(relative), scale=False),
         )
     confidence, semantic = scene.confidence, scene.semantic
     if confidence is not None:

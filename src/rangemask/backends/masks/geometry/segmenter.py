@@ -22,6 +22,7 @@ from rangemask.backends.masks.geometry.structure import (
     find_surroundings,
     floor_of,
 )
+from rangemask.backends.protocols import DepthKindError
 from rangemask.backends.stereo.sgbm import SgbmMatcher
 from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.errors import InputError
@@ -128,7 +129,7 @@ def _checked(frame: StereoFrame, depth: DepthMap | None, labels: Sequence[str] |
     if depth is None:
         depth = depth_of_match(SgbmMatcher()(frame), frame)
     if depth.kind == "relative_inverse":
-        raise InputError(
+        raise DepthKindError(
             f"{frame.name}: geometry needs depth with a known zero, and relative depth of one "
             "image has none. Use a stereo pair or a metric depth model."
         )
