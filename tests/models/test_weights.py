@@ -114,6 +114,11 @@ def test_the_content_decides_not_the_name(tmp_path: Path, name: str) -> None:
     assert same(dict(sorted(read_weights(tmp_path / name).items())))
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_torch_files_may_be_called_safetensors(tmp_path: Path, legacy: bool) -> None:
+    assert same(read_weights(saved(tmp_path / "a.safetensors", WEIGHTS, legacy=legacy)))
+
+
 def test_parameters_come_without_gradients(tmp_path: Path) -> None:
     weight = nn.Parameter(torch.ones(2))
     found = read_weights(saved(tmp_path / "a.pt", {"weight": weight}))

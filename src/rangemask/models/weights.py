@@ -28,6 +28,8 @@ SHOWN = 3
 """How many differing entries an error names."""
 
 _HEAD_BYTES = 64
+_TORCH = (b"PK", b"\x80\x02")
+"""First bytes of what `torch.save` writes: an archive, before 2020 a pickle."""
 _FOREIGN = re.compile(r"(?:GLOBAL |<class '|<built-in function |<function )([\w.]+)")
 """In the refusal of torch's unpickler: what the file wanted to have called."""
 
@@ -86,7 +88,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     what = describe_bytes(head)
     if what is not None:
         raise InputError(f"{file}: no checkpoint but {what} ({size} bytes).")
-    if is_safetensors(head, size) or file.suffix.lower() == ".safetensors":
+    called_safe = file.suffix.lower() == ".safetensors" and not head.startswith(_TORCH)
+    if called_safe or is_safetensors(head, size):
         return _only_tensors(_read_safetensors(file), file)
     return _only_tensors(_unwrapped(_read_pickle(file)), file)
 
