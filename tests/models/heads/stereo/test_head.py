@@ -72,6 +72,58 @@ def test_a_batch_is_its_pairs(head: StereoHead, given: list[Tensor]) -> None:
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
+def test_no_estimate_points_beyond_the_right_image(head: StereoHead, given: list[Tensor]) -> None:
+    """Also where the range, 32 px, is wider than the image."""
+    narrow = [x[..., :28] for x in given]
+    with torch.inference_mode():
+        coarse = head(*narrow).coarse_px
+    assert (coarse <= 4 * torch.arange(7)).all()
+    assert (coarse[..., 1:] > 0).all()
+
+
+class Stated(torch.nn.Module):
+    """Instead of the aggregation: logits by hand."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, volume: Tensor, guide: Tensor) -> Tensor:
+        return self.logits
+
+
+def test_a_peak_beyond_the_border_is_not_seen(head: StereoHead, given: list[Tensor]) -> None:
+    logits = torch.zeros(2, 8, 7, 14)
+    beyond = torch.arange(14) < torch.arange(8)[:, None, None]
+    answers = []
+    for peak in (0.0, 90.0):
+        head.aggregate = Stated(logits.masked_fill(beyond, peak))  # type: ignore[assignment]
+        with torch.inference_mode():
+            answers.append(head(*given))
+    torch.testing.assert_close(answers[0], answers[1])
+
+
+def test_a_stated_disparity_is_found_with_confidence(head: StereoHead, given: list[Tensor]) -> None:
+    peak = torch.zeros(2, 8, 7, 14).index_fill(1, torch.tensor([3]), 30.0)
+    answers = {}
+    for name, logits in (("peak", peak), ("flat", 0 * peak)):
+        head.aggregate = Stated(logits)  # type: ignore[assignment]
+        with torch.inference_mode():
+            answers[name] = head(*given, iterations=0)
+    where = (..., slice(4, -4), slice(36, None))
+    torch.testing.assert_close(answers["peak"].coarse_px[..., 3:], torch.full((2, 7, 11), 12.0))
+    assert (answers["peak"].disparity_px[where] - 12).abs().max() < 1e-3
+    assert answers["peak"].confidence[where].min() > 0.99
+    assert answers["flat"].confidence[where].max() < 0.5
+
+
+def test_channels_last_changes_nothing(head: StereoHead, given: list[Tensor]) -> None:
+    with torch.inference_mode():
+        plain = head(*given)
+        last = head(*(x.contiguous(memory_format=torch.channels_last) for x in given))
+    torch.testing.assert_close(last, plain, rtol=1e-4, atol=1e-4)
+
+
 def test_right_features_may_be_smaller(head: StereoHead, given: list[Tensor]) -> None:
     given[3] = given[3][..., ::2, ::2]
     with torch.inference_mode():
@@ -103,6 +155,10 @@ def test_compiles_without_graph_breaks(head: StereoHead, given: list[Tensor]) ->
     [
         (lambda a: [a[0], a[1][..., :-4], *a[2:]], "must have one shape"),
         (lambda a: [a[0][..., :-2], a[1][..., :-2], *a[2:]], "multiples of 4 px"),
+        (lambda a: [a[0][..., :-2, :], a[1][..., :-2, :], *a[2:]], "multiples of 4 px"),
+        (lambda a: [a[0][:, :1], a[1][:, :1], *a[2:]], r"\(B, 3, H, W\)"),
+        (lambda a: [*a[:2], a[2][:1], a[3]], "left image must be .2, 8, any, any"),
+        (lambda a: [*a[:3], a[3][:, :4]], "right image must be .2, 8, any, any"),
     ],
 )
 def test_bad_images_are_refused(

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rangemask.models.heads.stereo.parts import convex_upsample
+from rangemask.models.heads.stereo.parts import Upsampling, bilinear_shares, convex_upsample
 from rangemask.models.heads.stereo.volume import (
+    TILE,
     correlation_volume,
     inside,
     look_up,
@@ -19,6 +20,10 @@ from rangemask.models.heads.stereo.volume import (
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def shares_of(logits: Tensor) -> Tensor:
+    return probabilities(logits, inside(logits.shape[1], logits.shape[-1], logits))
 
 
 def plain_volume(left: Tensor, right: Tensor, groups: int, cells: int) -> Tensor:
@@ -34,15 +39,28 @@ def plain_volume(left: Tensor, right: Tensor, groups: int, cells: int) -> Tensor
 @settings(deadline=None, max_examples=25)
 @given(
     cells=st.integers(1, 12),
-    width=st.integers(1, 10),
+    width=st.one_of(st.integers(1, 10), st.integers(TILE - 1, 2 * TILE + 1)),
     groups=st.sampled_from([1, 2, 4]),
     seed=st.integers(0, 99),
 )
 def test_correlation_is_the_plain_one(cells: int, width: int, groups: int, seed: int) -> None:
     left, right = noise(2, 8, 3, width, seed=seed), noise(2, 8, 3, width, seed=seed + 100)
-    torch.testing.assert_close(
-        correlation_volume(left, right, groups, cells), plain_volume(left, right, groups, cells)
+    volume = correlation_volume(left, right, groups, cells)
+    torch.testing.assert_close(volume, plain_volume(left, right, groups, cells))
+    there = inside(cells, width, volume).expand_as(volume)
+    assert not volume[~there].any()
+    assert volume[there].all()
+
+
+def test_correlation_has_the_gradient_of_the_plain_one() -> None:
+    """Tiles overlap in the right image: what reaches a pixel from two of them adds up."""
+    pair = [noise(1, 8, 2, TILE + 9, seed=i).requires_grad_() for i in range(2)]
+    weight = noise(1, 4, 11, 2, TILE + 9, seed=2)
+    fast, plain = (
+        torch.autograd.grad((make(*pair, 4, 11) * weight).sum(), pair)
+        for make in (correlation_volume, plain_volume)
     )
+    torch.testing.assert_close(fast, plain)
 
 
 def test_a_shift_is_found() -> None:
@@ -54,14 +72,14 @@ def test_a_shift_is_found() -> None:
 
 
 def test_cells_beyond_the_border_have_no_probability() -> None:
-    probability = probabilities(noise(1, 6, 2, 4))
+    probability = shares_of(noise(1, 6, 2, 4))
     assert not probability.masked_select(~inside(6, 4, probability)).any()
     torch.testing.assert_close(probability.sum(dim=1), torch.ones(1, 2, 4))
     assert torch.equal(probability[0, :, 0, 0], torch.tensor([1.0, 0, 0, 0, 0, 0]))
 
 
 def test_soft_argmin_is_the_mean() -> None:
-    probability = probabilities(noise(2, 5, 3, 7))
+    probability = shares_of(noise(2, 5, 3, 7))
     slow = sum(d * probability[:, d : d + 1] for d in range(5))
     torch.testing.assert_close(soft_argmin(probability), slow)
 
@@ -82,8 +100,8 @@ def test_look_up_interpolates(disparity: float, radius: int) -> None:
 
 
 def test_confidence_tells_a_peak_from_a_plain() -> None:
-    peak = probabilities(torch.zeros(1, 20, 1, 40).index_fill(1, torch.tensor([7]), 50.0))
-    flat = probabilities(torch.zeros(1, 20, 1, 40))
+    peak = shares_of(torch.zeros(1, 20, 1, 40).index_fill(1, torch.tensor([7]), 50.0))
+    flat = shares_of(torch.zeros(1, 20, 1, 40))
     at_peak = torch.full((1, 1, 1, 40), 7.0)
     assert mass_around(peak, at_peak)[..., 20:].min() > 0.999
     assert mass_around(peak, at_peak + 5)[..., 20:].max() < 0.001
@@ -113,3 +131,26 @@ def test_convex_upsampling_puts_each_weight_in_its_place() -> None:
     expected = values[0, 0].repeat_interleave(4, 0).repeat_interleave(4, 1)
     expected[0::4, 2::4] = torch.cat([values[0, 0, :, 1:], values[0, 0, :, -1:]], dim=1)
     torch.testing.assert_close(upsampled[0], expected)
+
+
+def plane(height: int, width: int) -> Tensor:
+    """2 + 0.5 x - 0.25 y on pixel centres; one cell is one px here."""
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    return 2 + 0.5 * x - 0.25 * y
+
+
+def test_bilinear_shares_keep_a_plane_in_the_interior() -> None:
+    coarse = torch.nn.functional.avg_pool2d(plane(20, 28)[None, None], 4)
+    logits = bilinear_shares().log().flatten()[:, None, None].expand(1, 144, 5, 7)
+    inner = (..., slice(4, -4), slice(4, -4))
+    upsampled = convex_upsample(coarse, logits)
+    torch.testing.assert_close(upsampled[inner], plane(20, 28)[None][inner])
+
+
+def test_upsampling_starts_smooth() -> None:
+    torch.manual_seed(0)
+    upsample, inner = Upsampling(16), (..., slice(4, -4), slice(4, -4))
+    coarse = torch.nn.functional.avg_pool2d(plane(20, 28)[None, None], 4)
+    with torch.inference_mode():
+        upsampled = upsample(coarse / 4, 0.1 * noise(1, 16, 5, 7))
+    assert (upsampled - plane(20, 28))[inner].abs().max() < 0.3

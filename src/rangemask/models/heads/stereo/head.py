@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from rangemask.errors import InputError
 from rangemask.models.heads.stereo.config import STRIDE, StereoHeadConfig
-from rangemask.models.heads.stereo.parts import Aggregation, Descriptor, Stem, Update, Upsampling
+from rangemask.models.heads.stereo.parts import Aggregation, Joint, Stem, Update, Upsampling
 from rangemask.models.heads.stereo.volume import (
     correlation_volume,
+    inside,
     look_up,
     mass_around,
     probabilities,
@@ -43,12 +44,13 @@ class StereoHead(nn.Module):
 
     def __init__(self, config: StereoHeadConfig, pyramid_channels: int) -> None:
         super().__init__()
-        self.config = config
-        stem, hidden = config.stem_channels, config.hidden_channels
+        self.config, self.pyramid_channels = config, pyramid_channels
+        stem, match, hidden = config.stem_channels, config.match_channels, config.hidden_channels
         self.stem = Stem(stem)
-        self.describe = Descriptor(stem, pyramid_channels, config.match_channels)
-        self.context = Descriptor(stem, pyramid_channels, 4 * hidden)
-        self.aggregate = Aggregation(config.groups, config.match_channels)
+        self.join = Joint(stem, pyramid_channels, match)
+        self.describe = nn.Conv2d(match, match, 3, padding=1)
+        self.context = nn.Conv2d(match, 4 * hidden, 3, padding=1)
+        self.aggregate = Aggregation(config.groups, match)
         self.update = Update(2 * (2 * config.radius + 1) + 1, hidden)
         self.upsample = Upsampling(hidden)
 
@@ -77,15 +79,18 @@ class StereoHead(nn.Module):
         """
         count = self.config.iterations if iterations is None else iterations
         _check(left_image, right_image, count)
-        stems = self.stem(torch.cat([left_image, right_image])).chunk(2)
-        left = self.describe(stems[0], left_fine)
-        right = self.describe(stems[1], right_fine)
+        _check_fine(left_fine, right_fine, left_image.shape[0], self.pyramid_channels)
+        images = torch.cat([left_image, right_image])
+        joined = self.join(self.stem(images), (left_fine, right_fine))
+        left, right = self.describe(joined).chunk(2)
         volume = correlation_volume(left, right, self.config.groups, self.config.cells)
         logits = self.aggregate(volume, left)
-        probability = probabilities(logits)
+        there = inside(self.config.cells, logits.shape[-1], logits)
+        probability = probabilities(logits, there)
         coarse = soft_argmin(probability)
-        raw = volume.mean(dim=1)
-        memory, context = self.context(stems[0], left_fine).tensor_split(
+        # Outside the right image the correlation is 0, and what was made of it is not to be seen.
+        raw, logits = volume.mean(dim=1), logits.masked_fill(~there, 0)
+        memory, context = self.context(joined.chunk(2)[0]).tensor_split(
             [self.config.hidden_channels], dim=1
         )
         memory, disparity = memory.tanh(), coarse
@@ -124,6 +129,8 @@ def _check(left: Tensor, right: Tensor, iterations: int) -> None:
             f"left and right images must have one shape, got {tuple(left.shape)} and "
             f"{tuple(right.shape)}."
         )
+    if left.ndim != 4 or left.shape[1] != 3:
+        raise InputError(f"images must be (B, 3, H, W), got {tuple(left.shape)}.")
     if left.shape[-2] % STRIDE or left.shape[-1] % STRIDE:
         raise InputError(
             f"images must be multiples of {STRIDE} px for stereo, got {left.shape[-2]} x "
@@ -131,3 +138,12 @@ def _check(left: Tensor, right: Tensor, iterations: int) -> None:
         )
     if iterations < 0:
         raise InputError(f"iterations must not be negative, got {iterations}.")
+
+
+def _check_fine(left: Tensor, right: Tensor, batch: int, channels: int) -> None:
+    for side, fine in (("left", left), ("right", right)):
+        if fine.ndim != 4 or fine.shape[:2] != (batch, channels):
+            raise InputError(
+                f"features of the {side} image must be ({batch}, {channels}, any, any), got "
+                f"{tuple(fine.shape)}."
+            )

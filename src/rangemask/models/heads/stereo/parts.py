@@ -37,8 +37,8 @@ class Stem(nn.Module):
         return features
 
 
-class Descriptor(nn.Module):
-    """Stem and pyramid features to what is compared and what is remembered.
+class Joint(nn.Module):
+    """Stem and pyramid features, joined: what is compared and what is remembered start here.
 
     Args:
         stem: channels of the stem.
@@ -49,16 +49,17 @@ class Descriptor(nn.Module):
     def __init__(self, stem: int, pyramid: int, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(stem + pyramid, channels, 1),
-            _norm(channels),
-            nn.GELU(),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.Conv2d(stem + pyramid, channels, 1), _norm(channels), nn.GELU()
         )
 
-    def forward(self, stem: Tensor, fine: Tensor) -> Tensor:
-        """(B, S, h, w) and (B, P, any, any) to (B, C, h, w)."""
-        fine = F.interpolate(fine, size=stem.shape[-2:], mode="bilinear", align_corners=False)
-        features: Tensor = self.layers(torch.cat([stem, fine.to(stem.dtype)], dim=1))
+    def forward(self, stem: Tensor, fine: tuple[Tensor, Tensor]) -> Tensor:
+        """(2 B, S, h, w) of both images and (B, P, any, any) of each, to (2 B, C, h, w)."""
+        size = stem.shape[-2:]
+        # The pyramid's stride is 3.5, the stem's 4.
+        both = torch.cat(
+            [F.interpolate(f, size=size, mode="bilinear", align_corners=False) for f in fine]
+        )
+        features: Tensor = self.layers(torch.cat([stem, both.to(stem.dtype)], dim=1))
         return features
 
 
@@ -82,18 +83,18 @@ class Aggregation(nn.Module):
         self.to_middle = nn.Conv2d(deep, middle, 1)
         self.middle = _conv3d(middle, middle)
         self.to_fine = nn.Conv2d(middle, groups, 1)
-        self.fine = _conv3d(groups, groups)
-        self.out = nn.Conv3d(groups, 1, 3, padding=1)
+        # All that is done at full size costs as much as the rest together: no norm, no 3D output.
+        self.fine = nn.Conv3d(groups, groups, 3, padding=1)
+        self.out = nn.Conv2d(groups, 1, 1)
 
     def forward(self, volume: Tensor, guide: Tensor) -> Tensor:
         """(B, G, D, h, w) and (B, C, h, w) to logits (B, D, h, w)."""
         down = self.down(volume)
         weight = self.guide(F.adaptive_avg_pool2d(guide, down.shape[-2:])).sigmoid()
         down = down * weight[:, :, None]
-        middle = self.middle(down + _to(_pointwise(self.to_middle, self.deep(down)), down))
-        fine = self.fine(volume + _to(_pointwise(self.to_fine, middle), volume))
-        logits: Tensor = self.out(fine)[:, 0]
-        return logits
+        middle = self.middle(_add(down, _pointwise(self.to_middle, self.deep(down))))
+        fine = F.gelu(self.fine(_add(volume, _pointwise(self.to_fine, middle))))
+        return _pointwise(self.out, fine)[:, 0]
 
 
 def _conv3d(channels: int, out: int, *, stride: int = 1) -> nn.Sequential:
@@ -108,8 +109,16 @@ def _pointwise(layer: nn.Conv2d, volume: Tensor) -> Tensor:
     return result
 
 
-def _to(volume: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(volume, size=like.shape[-3:], mode="trilinear", align_corners=False)
+def _add(volume: Tensor, half: Tensor) -> Tensor:
+    """A volume and one of half the size: bilinear in the image, each cell twice in disparity.
+
+    A trilinear kernel takes four times as long, and a convolution over disparities follows.
+    """
+    wide = F.interpolate(
+        half.flatten(1, 2), size=volume.shape[-2:], mode="bilinear", align_corners=False
+    ).view(*half.shape[:3], 1, *volume.shape[-2:])
+    total: Tensor = volume.unflatten(2, (-1, 2)) + wide
+    return total.flatten(2, 3)
 
 
 class Update(nn.Module):
@@ -159,15 +168,28 @@ class Upsampling(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
+        to_weights = nn.Conv2d(2 * hidden, 9 * STRIDE**2, 1)
         self.weights = nn.Sequential(
-            nn.Conv2d(hidden, 2 * hidden, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(2 * hidden, 9 * STRIDE**2, 1),
+            nn.Conv2d(hidden, 2 * hidden, 3, padding=1), nn.GELU(), to_weights
         )
+        # Training starts from a smooth map; no share is 0, for then it could not grow.
+        logits = bilinear_shares().clamp(min=0.01).log().flatten()
+        to_weights.bias = nn.Parameter(logits)
 
     def forward(self, disparity: Tensor, memory: Tensor) -> Tensor:
         """(B, 1, h, w) in cells to (B, 4h, 4w) in px."""
         return convex_upsample(disparity * STRIDE, self.weights(memory).float())
+
+
+def bilinear_shares() -> Tensor:
+    """Shares of the nine nearest cells in each pixel of a cell, as bilinear upsampling has them.
+
+    Returns:
+        (9, 16): neighbours and pixels row by row.
+    """
+    offset = (torch.arange(STRIDE) + 0.5) / STRIDE - 0.5
+    side = torch.stack([(-offset).clamp(min=0), 1 - offset.abs(), offset.clamp(min=0)])
+    return torch.einsum("ap,bq->abpq", side, side).reshape(9, STRIDE**2)
 
 
 def convex_upsample(values: Tensor, weights: Tensor) -> Tensor:

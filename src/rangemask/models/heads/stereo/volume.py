@@ -6,12 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+TILE = 24
+"""Columns of the left image per matrix product: narrow tiles compute little outside the band of
+wanted disparities, and few of them fill the cache better than many."""
+
 
 def correlation_volume(left: Tensor, right: Tensor, groups: int, cells: int) -> Tensor:
     """Group-wise correlation (GwcNet, arXiv 1903.04025, section 3.2).
 
-    Each row's pixels are compared with all of the other row in one matrix product, and the band
-    of wanted disparities is read from it as a strided view: no copy per disparity.
+    A row is cut into tiles; each is compared with the stretch of the other row that it can meet
+    in one matrix product, and the band of wanted disparities is read from that as a view: no
+    copy of the features per disparity.
 
     Args:
         left: (B, C, h, w).
@@ -23,18 +28,19 @@ def correlation_volume(left: Tensor, right: Tensor, groups: int, cells: int) -> 
         (B, G, D, h, w): mean product of the channels of a group for left x and right x - d;
         0 where x - d lies outside the right image.
     """
-    batch, channels, height, width = left.shape
-    split = (batch, groups, channels // groups, height, width)
-    rows = (left / split[2]).reshape(split).permute(0, 1, 3, 4, 2)
-    others = F.pad(right, (cells - 1, 0)).reshape(*split[:4], width + cells - 1)
-    products = torch.matmul(rows, others.permute(0, 1, 3, 2, 4)).contiguous()
-    # Left x meets right x - d at index x + (cells - 1 - d): one more per x, one less per d.
-    reach = width + cells - 1
-    band = products.as_strided(
-        (batch, groups, cells, height, width),
-        (groups * height * width * reach, height * width * reach, 1, width * reach, reach + 1),
-    )
-    return band.flip(2)
+    width, tile = left.shape[-1], min(TILE, left.shape[-1])
+    split = (groups, left.shape[1] // groups)
+    short, reach = -width % tile, tile + cells
+    rows = F.pad(left / split[1], (0, short)).unflatten(-1, (-1, tile)).unflatten(1, split)
+    met = F.pad(right, (cells, short)).unfold(-1, reach, tile).unflatten(1, split)
+    # (B, G, h, tiles, tile, C / G) times (B, G, h, tiles, C / G, reach), mirrored so that
+    # disparities ascend.
+    products = rows.permute(0, 1, 3, 4, 5, 2) @ met.permute(0, 1, 3, 4, 2, 5).flip(-1)
+    # In a tile, x meets x - d at index tile - 1 - x + d: rows that are one shorter align it.
+    band = products.flatten(-2)[..., tile - 1 : tile - 1 + tile * (reach - 1)]
+    band = band.unflatten(-1, (tile, reach - 1))[..., :cells]
+    volume: Tensor = band.permute(0, 1, 5, 2, 3, 4).flatten(-2)
+    return volume[..., :width]
 
 
 def inside(cells: int, width: int, like: Tensor) -> Tensor:
@@ -44,9 +50,8 @@ def inside(cells: int, width: int, like: Tensor) -> Tensor:
     return (x[None] >= disparity[:, None])[:, None]
 
 
-def probabilities(logits: Tensor) -> Tensor:
-    """(B, D, h, w) logits to probabilities over the disparities that are inside the image."""
-    there = inside(logits.shape[1], logits.shape[-1], logits)
+def probabilities(logits: Tensor, there: Tensor) -> Tensor:
+    """(B, D, h, w) logits to float32 probabilities over what is ``inside`` the right image."""
     return logits.float().masked_fill(~there, -torch.inf).softmax(dim=1)
 
 
