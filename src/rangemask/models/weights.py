@@ -107,9 +107,11 @@ def _read_pickle(file: Path) -> Any:
         with warnings.catch_warnings():
             # torch warns of pickle protocols and of TorchScript, and then refuses them.
             warnings.simplefilter("ignore")
-            # Files of before 2020 are no zip archives, and only those can be mapped.
-            mapped = zipfile.is_zipfile(file)
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+            # Only archives can be mapped, and torch takes them for what their name says.
+            if zipfile.is_zipfile(file) and file.suffix.lower() in PICKLED:
+                return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            with file.open("rb") as stream:
+                return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         foreign = _FOREIGN.search(str(error))
         if foreign is None:
