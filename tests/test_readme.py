@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rangemask.data.samples import motorcycle
 from rangemask.structures.images import write_image
+from support.golden import filled_weights
+from support.students import saved_student
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
@@ -42,6 +45,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_image(folder / "captures" / side / "000.png", image)
     np.save(folder / "truth.npy", truth_px)
     frame.rig.save(folder / "rig.yaml")
+    write_image(folder / "photo.jpg", frame.left)
+    torch.save(filled_weights("depth_anything_v2", "vits"), folder / "depth_anything_v2_vits.pth")
+    saved_student(folder / "runs" / "best")
     return folder
 
 

@@ -171,6 +171,10 @@ def test_bad_folders_are_refused(copy: Path, spoil: Callable[[Path], object], wo
         RangeMask.from_pretrained(copy)
 
 
+def test_the_file_of_weights_stands_for_its_folder(saved: Path) -> None:
+    assert RangeMask.from_pretrained(saved / "model.safetensors").card == CARD
+
+
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         rangemask.load_model(tmp_path / "nothing")

@@ -59,6 +59,8 @@ def size_for(config: RangeMaskConfig, side_px: float) -> int:
 def from_pretrained(folder: str | Path) -> RangeMask:
     """Read a student; see ``RangeMask.from_pretrained``."""
     folder = Path(folder).expanduser()
+    if folder.name == WEIGHTS_FILE and folder.is_file():
+        folder = folder.parent
     values = _read_config(folder)
     model = build_rangemask(
         RangeMaskConfig.from_dict(values["model"]), ModelCard.from_dict(values["card"])
