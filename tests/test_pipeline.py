@@ -1,12 +1,17 @@
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
+from rangemask.backends import registry
+from rangemask.backends.options import LoadOptions
 from rangemask.backends.registry import load_stereo
+from rangemask.backends.stereo.sgbm import SgbmMatcher
 from rangemask.camera.rectify import Rectification
 from rangemask.data.synthetic import SensorConfig, random_scene, render
 from rangemask.errors import InputError
@@ -341,6 +346,47 @@ def test_masks_can_be_left_out(frame: StereoFrame) -> None:
     scene = Pipeline(FakeStereo(), None)(frame)
     assert scene.objects == ()
     assert scene.depth is not None
+
+
+def test_named_models_share_and_are_told_where_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[LoadOptions] = []
+
+    def build(given: LoadOptions) -> FakeDepth:
+        built.append(given)
+        return FakeDepth()
+
+    monkeypatch.setitem(sys.modules, "fakes", SimpleNamespace(build=build))  # type: ignore[misc]
+    named = {role: {"fake": "fakes:build"} for role in ("stereo", "depth", "masks")}
+    monkeypatch.setattr(registry, "BUILDERS", named)
+    Pipeline("fake:a", "fake", depth="fake:b", device="cuda:1", precision="bfloat16")
+    stereo, masks, depth = built
+    assert [one.checkpoint for one in (stereo, masks, depth)] == ["a", None, "b"]
+    assert {(one.device, one.precision) for one in built} == {("cuda:1", "bfloat16")}
+    assert stereo.shared is masks.shared is depth.shared
+    Pipeline("fake:a", None)
+    assert built[3].shared is not stereo.shared, "each pipeline has its own"
+    assert (built[3].device, built[3].precision) == ("auto", "auto")
+
+
+def test_models_without_weights_do_not_mind_the_device_of_networks() -> None:
+    pipeline = Pipeline("sgbm", "geometry", device="cuda", precision="float16")
+    assert isinstance(pipeline.stereo, SgbmMatcher)
+    with pytest.raises(InputError, match=r"runs on the CPU; device 'cuda'"):
+        load_stereo("sgbm", device="cuda")
+    with pytest.raises(InputError, match=r"has no weights, but a checkpoint"):
+        Pipeline("sgbm:weights.pth", device="cuda")
+
+
+def test_a_pair_without_a_matcher_needs_the_rig_of_its_left_camera_only(
+    frame: StereoFrame,
+) -> None:
+    assert frame.rig is not None
+    bent = replace(frame.rig.left, distortion=(0.1, 0.0, 0.0, 0.0))
+    scene = Pipeline(None, None, depth=FakeDepth())(replace(frame, rig=Rig(left=bent)))
+    assert scene.depth is not None
+    assert scene.frame.right is None, "it cannot be rectified, and nothing looks at it"
+    assert scene.rig is not None
+    assert scene.rig.is_rectified
 
 
 def test_impossible_pipelines_are_refused(frame: StereoFrame) -> None:

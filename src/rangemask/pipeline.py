@@ -124,7 +124,10 @@ class Pipeline:
         precision: str = "auto",
     ) -> None:
         if stereo is None and depth is None:
-            raise InputError("a pipeline needs a stereo matcher or a depth model, got neither.")
+            raise InputError(
+                "a pipeline needs a stereo matcher or a depth model, got neither "
+                "(--stereo NAME, --depth NAME)."
+            )
         if fill and (stereo is None or depth is None):
             raise InputError(
                 "fill=True fills what stereo cannot see from a depth model: give both a stereo "
@@ -198,7 +201,7 @@ class Pipeline:
         if not self.fill:
             self._say_once(
                 "%s: the depth model %s is not used for pairs, only for single images. With "
-                "fill=True it fills what stereo cannot see.",
+                "fill=True (--fill) it fills what stereo cannot see.",
                 frame.name,
                 model.passport.model,
             )
@@ -242,6 +245,8 @@ class Pipeline:
         rig = frame.rig
         if rig is None or rig.is_rectified:
             return frame
+        if frame.right is not None and rig.right is None and self.stereo is None:
+            frame = replace(frame, right=None)  # nothing looks at it
         if frame.right is not None and rig.right is None:
             raise InputError(
                 f"{frame.name}: the rig describes one camera, the frame has two images. "

@@ -12,6 +12,7 @@ from rangemask.view.colormap import (
     confidence_picture,
     depth_picture,
     disparity_picture,
+    relative_picture,
     scale_ticks,
     unknown_pattern,
 )
@@ -241,6 +242,22 @@ def test_depth_is_drawn_like_its_disparity() -> None:
     lut = colour_lut("inferno")
     assert np.array_equal(image[:3], lut[[255, 85, 0]])
     assert all(image[i, 0] == image[i, 2] for i in (3, 4, 5))
+
+
+def test_relative_depth_has_the_colours_of_disparity_and_words_for_a_scale() -> None:
+    relative = ramp(low=-3, high=8)
+    picture = relative_picture(relative)
+    assert np.array_equal(picture[:240], disparity_picture(relative)[:240])
+    assert picture.shape == disparity_picture(relative).shape
+    ends = ColourRange.of_relative(relative)
+    ticks, unit = scale_ticks(ends, RIG, room_for(3))
+    assert [tick.text for tick in ticks] == ["far", "relative, no metres", "near"]
+    assert [tick.share for tick in ticks] == [0, 0.5, 1]
+    assert unit == ""
+    ticks, _ = scale_ticks(ends, RIG, lambda shares, decimals: False)
+    assert [tick.text for tick in ticks] == ["far", "near"]
+    with pytest.raises(ValueError, match="range of relative, got one of disparity_px"):
+        relative_picture(relative, colour_range=ColourRange(low=0, high=1))
 
 
 def test_confidence_has_one_fixed_scale() -> None:

@@ -46,6 +46,33 @@ def test_an_unknown_distance_is_said(make_scene: SceneMaker, bare, plates) -> No
     assert [text for text, *_ in plates] == ["person ? m"]
 
 
+def test_relative_depth_is_said_in_a_corner_that_labels_leave_free(
+    make_scene: SceneMaker, bare, plates
+) -> None:
+    scene = make_scene([(240, 0, 80, 30)])
+    relative = replace(bare(scene), relative_depth=scene.disparity / 7)
+    overlay_picture(relative)
+    said = {text: box for text, *box in plates}
+    assert set(said) == {"person ? m", "relative depth, no metres"}
+    x, y, width, height = said["relative depth, no metres"]
+    assert (x + width, y) == (320, 0)
+    label_x, label_y, label_width, _ = said["person ? m"]
+    assert label_y >= height or label_x + label_width <= x
+    plates.clear()
+    overlay_picture(relative, caption="label")
+    assert [text for text, *_ in plates] == ["person"]
+
+
+def test_the_remark_on_relative_depth_is_left_out_where_it_has_no_room(
+    make_scene: SceneMaker, bare, plates
+) -> None:
+    for size in ((60, 40), (320, 3)):
+        scene = make_scene([], width=size[0], height=size[1])
+        picture = overlay_picture(replace(bare(scene), relative_depth=scene.disparity))
+        assert np.array_equal(picture, scene.frame.left)
+    assert plates == []
+
+
 def test_the_picture_is_untouched_away_from_objects(make_scene: SceneMaker) -> None:
     scene = make_scene([(200, 150, 60, 60)])
     picture = overlay_picture(scene)

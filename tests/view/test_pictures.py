@@ -8,7 +8,12 @@ import pytest
 from rangemask.errors import OutputError
 from rangemask.structures import Scene
 from rangemask.structures.images import read_image
-from rangemask.view.colormap import ColourRange, depth_picture, disparity_picture
+from rangemask.view.colormap import (
+    ColourRange,
+    depth_picture,
+    disparity_picture,
+    relative_picture,
+)
 from rangemask.view.overlay import instances_picture, overlay_picture, semantic_picture
 from rangemask.view.pictures import range_picture, write_pictures
 
@@ -52,10 +57,11 @@ def test_depth_is_drawn_where_no_pair_was_matched(scene: Scene, tmp_path: Path) 
     assert np.array_equal(read_image(tmp_path / "stereo/disparity.png"), depth_picture(scene.depth))
 
 
-def test_relative_depth_is_drawn_without_a_scale(scene: Scene, bare) -> None:
-    drawn = range_picture(replace(bare(scene), relative_depth=scene.disparity / 7))
+def test_relative_depth_is_drawn_whatever_its_scale(scene: Scene, bare) -> None:
+    relative = replace(bare(scene), relative_depth=scene.disparity / 7)
+    drawn = range_picture(relative, colour_range=ColourRange(low=0, high=100))
     assert drawn is not None
-    assert drawn.shape == scene.frame.left.shape
+    assert np.array_equal(drawn, relative_picture(relative.relative_depth))
     # The colours are those of disparity, whatever the unit.
     same = range_picture(replace(bare(scene), relative_depth=scene.disparity * 3))
     assert np.abs(drawn.astype(int) - same.astype(int)).max() <= 2

@@ -155,14 +155,15 @@ def test_a_scene_with_nothing_is_shown_with_what_is_missing(scene: Scene, bare) 
 
 def test_depth_is_shown_where_no_pair_was_matched(scene: Scene) -> None:
     page = Page(render_report([replace(scene, disparity=None)]))
-    assert "Depth, bright is near" in page.text
+    assert "Depth, estimated from one image, bright is near" in page.text
     assert "Disparity, bright is near" not in page.text
 
 
 def test_relative_depth_is_shown_as_such(scene: Scene, bare) -> None:
     relative = replace(bare(scene), relative_depth=scene.disparity / 7)
     page = Page(render_report([relative]))
-    assert "Relative depth, bright is near" in page.text
+    assert "Relative depth, no metres, bright is near" in page.text
+    assert "Pixels measured" not in page.text, "relative depth measures nothing"
     assert "Depth is relative, without metres, so distances are unknown." in page.text
     assert "No calibration was given" not in page.text
 
@@ -170,6 +171,9 @@ def test_relative_depth_is_shown_as_such(scene: Scene, bare) -> None:
 def test_metric_depth_of_one_image_needs_no_rig(scene: Scene) -> None:
     mono = replace(scene, disparity=None, frame=replace(scene.frame, right=None, rig=None))
     assert not any("unknown" in warning for warning in summary_of(mono).warnings)
+    page = Page(render_report([mono]))
+    assert "None: metres are the depth model's; sizes are unknown." in page.text
+    assert "cannot be known" not in page.text
 
 
 def test_warnings_are_those_that_apply(scene: Scene, bare) -> None:

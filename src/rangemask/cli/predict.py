@@ -126,10 +126,10 @@ def predict(
         _check_baseline(sources, rig_value, rig_path)
     refinements = _refinements(refine)
     pipeline = Pipeline(
-        stereo=_matcher(stereo, quality, fill=fill and depth is None),
+        stereo=_matcher(stereo, quality, fill=fill, depth=depth),
         masks=None if masks == NONE else masks,
         depth=depth,
-        fill=fill and depth is not None and stereo != NONE,
+        fill=fill and depth is not None,
         device=device,
         precision=precision,
         labels=None if labels is None else [name.strip() for name in labels.split(",")],
@@ -182,23 +182,31 @@ def _check_baseline(sources: Sequence[FrameSource], rig: Rig | None, path: Path 
         )
 
 
-def _matcher(name: str, quality: QualityName | None, *, fill: bool) -> str | StereoMatcher | None:
+def _matcher(
+    name: str, quality: QualityName | None, *, fill: bool, depth: str | None
+) -> str | StereoMatcher | None:
     """The matcher, by name where it has no options."""
     from rangemask.backends.registry import load_stereo
     from rangemask.errors import InputError
 
-    options: dict[str, Any] = {} if quality is None else {"quality": quality}
-    if fill:
-        options["fill"] = True
-    if options and name != "sgbm":
-        given = " and ".join(f"--{option}" for option in options)
+    if quality is not None and name != "sgbm":
+        raise InputError(f"--quality is for the matcher sgbm, not for {name}.")
+    if fill and name == NONE:
         raise InputError(
-            f"{given} {'is' if len(options) == 1 else 'are'} for the matcher sgbm, not for {name}. "
-            "Without it, --fill needs a depth model (--depth NAME)."
+            "--fill fills what a matcher cannot see, and --stereo none has no matcher. "
+            "Leave one of them out."
         )
-    if options:
-        return load_stereo(name, **options)
-    return None if name == NONE else name
+    if fill and depth is None and name != "sgbm":
+        raise InputError(
+            f"--fill: the matcher {name} cannot fill by itself, only sgbm can. "
+            "Name a depth model to fill from: --depth NAME."
+        )
+    if name == NONE:
+        return None
+    options: dict[str, Any] = {} if quality is None else {"quality": quality}
+    if fill and depth is None:
+        options["fill"] = True
+    return load_stereo(name, **options) if options else name
 
 
 def _refinements(names: str | None) -> set[str]:
@@ -280,7 +288,7 @@ class _Run:
         check_free(self.output / source.name, overwrite=self.overwrite)
         frame = source.read(self.rig, scale_rig=self.scale_rig, max_pixels=self.max_pixels)
         scene = self.pipeline(frame)
-        if first:
+        if first and scene.disparity is not None:
             _warn_of_bad_pair(scene)
         folder = save_prediction(scene, self.output, overwrite=self.overwrite, cloud=self.cloud)
         self.done.append({"folder": str(folder), **scene_to_json(scene)})

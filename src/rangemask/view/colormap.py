@@ -20,7 +20,7 @@ MapName: TypeAlias = Literal["inferno", "viridis", "cividis"]
 """Colour maps that are perceptually uniform and rise in lightness, so that they survive grey
 printing and colour blindness; bright is near."""
 
-Quantity: TypeAlias = Literal["disparity_px", "inverse_depth_per_m", "share"]
+Quantity: TypeAlias = Literal["disparity_px", "inverse_depth_per_m", "relative", "share"]
 
 _OPENCV_MAPS: dict[MapName, int] = {
     "inferno": cv2.COLORMAP_INFERNO,
@@ -36,6 +36,9 @@ _LEAST_SPAN = 1e-3
 _SAMPLES = 200_000
 _INFINITELY_FAR = 0.004
 """Share of a scale below which a depth is not written: it may be beyond any number."""
+_RELATIVE = "relative, no metres"
+_RELATIVE_DECIMALS = 8
+"""A number with as many, beside its like, needs the room of the words beside "near"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,14 @@ class ColourRange:
         """From depth in metres, any shape; colours follow 1 / depth, as disparity does."""
         low, high = _robust_ends(_inverse(depth_m), percentiles)
         return cls(low=low, high=high, quantity="inverse_depth_per_m")
+
+    @classmethod
+    def of_relative(
+        cls, relative: AnyArray, *, percentiles: tuple[float, float] = (1.0, 99.0)
+    ) -> ColourRange:
+        """From relative depth that grows towards the camera, any shape; see ``of_disparity``."""
+        low, high = _robust_ends(relative, percentiles)
+        return cls(low=low, high=high, quantity="relative")
 
     @classmethod
     def between(cls, near_m: float, far_m: float, rig: Rig | None = None) -> ColourRange:
@@ -152,6 +163,30 @@ def depth_picture(
     return _picture(values, colour_range, quantity, colour_map, None if scale else False)
 
 
+def relative_picture(
+    relative: FloatMap,
+    *,
+    colour_range: ColourRange | None = None,
+    colour_map: MapName = "inferno",
+    scale: bool = True,
+) -> ImageArray:
+    """Draw relative depth, near bright and far dark, over a scale that says it has no metres.
+
+    Args:
+        relative: (H, W) without scale or zero, growing towards the camera; not finite where
+            unknown.
+        colour_range: see ``ColourRange.of_relative``; this map's own by default.
+        colour_map: the colours.
+        scale: whether to draw the scale under the map.
+
+    Raises:
+        ValueError: the range is not one of relative depth, or the map is not known.
+    """
+    if colour_range is None:
+        colour_range = ColourRange.of_relative(relative)
+    return _picture(relative, colour_range, "relative", colour_map, None if scale else False)
+
+
 def confidence_picture(confidence: FloatMap, *, scale: bool = True) -> ImageArray:
     """Draw confidence, (H, W) 0 to 1, sure bright and unsure dark, over its scale."""
     whole = ColourRange(low=0.0, high=1.0, quantity="share")
@@ -209,7 +244,7 @@ def scale_ticks(
     rig: Rig | None,
     fits: Callable[[list[float], int], bool],
 ) -> tuple[list[Tick], str]:
-    """Round values on the scale of a range, and their unit.
+    """Round values on the scale of a range, and their unit; words where there are no units.
 
     Args:
         colour_range: what the two ends of the scale are.
@@ -220,6 +255,12 @@ def scale_ticks(
     Returns:
         the ticks, each at the place on the scale that its value has, and "m", "px" or "".
     """
+    if colour_range.quantity == "relative":
+        ticks = [Tick(colour_range.low, 0.0, "far"), Tick(colour_range.high, 1.0, "near")]
+        middle = (colour_range.low + colour_range.high) / 2
+        if fits([0.0, 0.5, 1.0], _RELATIVE_DECIMALS):
+            ticks.insert(1, Tick(middle, 0.5, _RELATIVE))
+        return ticks, ""
     low, span = colour_range.low, colour_range.high - colour_range.low
     depth_of = _depth_of(colour_range, rig)
     if depth_of is None:

@@ -17,6 +17,7 @@ from rangemask.view.text import Pen, Plate
 
 Caption: TypeAlias = Literal["label", "distance"]
 """What a label says: ``person``, or ``person 1.52 m``."""
+_Box: TypeAlias = tuple[float, float, float, float]
 
 _UNKNOWN_CLASS: Colour = (128, 128, 128)
 _EDGE_POINTS = 64
@@ -31,6 +32,7 @@ _FULL = 0.3
 """Share of the image under labels from which no further ones are drawn."""
 _FEW = 8
 """Labels that are tried whatever they cover."""
+_RELATIVE = "relative depth, no metres"
 _REACH = 0.18
 """Of the image's diagonal: how far a label may be from its object."""
 
@@ -91,7 +93,8 @@ def overlay_picture(
 
     Returns:
         (H, W, 3) uint8 RGB. Labels are inside the picture and never on each other; where many
-        objects leave no room, the farthest go without and a note says how many.
+        objects leave no room, the farthest go without and a note says how many. Where depth is
+        relative, a picture of distances says so in its upper right corner.
     """
     drawn = Drawn.of(scene, width=width) if drawn is None else drawn
     image = scene.frame.left
@@ -103,7 +106,15 @@ def overlay_picture(
     contours = [_contours(cut) for cut in drawn.cuts]
     for index in drawn.far_to_near():
         _outline(picture, contours[index], instance_colour(drawn.things[index].id), pen)
-    _labels(picture, drawn, contours, pen, caption)
+    relative = caption == "distance" and scene.relative_depth is not None
+    remark = Plate.fit("", _RELATIVE, pen.font_px, room_px=drawn.width) if relative else None
+    if remark is None or remark.height > drawn.height:
+        _labels(picture, drawn, contours, pen, caption)
+        return picture
+    x = drawn.width - remark.width
+    corner = (float(x), 0.0, float(remark.width), float(remark.height))
+    _labels(picture, drawn, contours, pen, caption, [corner])
+    remark.draw(picture, x, 0, WHITE)
     return picture
 
 
@@ -187,6 +198,7 @@ def _labels(
     contours: Sequence[list[AnyArray]],
     pen: Pen,
     caption: Caption,
+    corners: Sequence[_Box] = (),
 ) -> None:
     near_first = [i for i in reversed(drawn.far_to_near()) if contours[i]]
     captions = [_caption(drawn.things[i], caption) for i in near_first]
@@ -196,7 +208,7 @@ def _labels(
         if plate is not None
     ]
     labelled = sum(1 for lines in contours if lines)
-    spots, note = _spots([target for _, _, target in plates], labelled, drawn, pen)
+    spots, note = _spots([target for _, _, target in plates], labelled, drawn, pen, corners)
     placed = [
         (plate, spot, instance_colour(drawn.things[index].id))
         for (index, plate, _), spot in zip(plates, spots, strict=True)
@@ -232,12 +244,12 @@ def _plates(captions: Sequence[tuple[str, str]], drawn: Drawn, pen: Pen) -> list
 
 
 def _spots(
-    targets: list[Target], wanted: int, drawn: Drawn, pen: Pen
+    targets: list[Target], wanted: int, drawn: Drawn, pen: Pen, corners: Sequence[_Box]
 ) -> tuple[list[Spot | None], Plate | None]:
     """Places of all labels; where some find none, a note on how many for the lower left corner."""
     size = (drawn.width, drawn.height)
     reach_px = _REACH * float(np.hypot(*size))
-    spots = place_labels(targets, width=size[0], height=size[1], reach_px=reach_px)
+    spots = place_labels(targets, width=size[0], height=size[1], reach_px=reach_px, blocked=corners)
     lacking = wanted - sum(1 for spot in spots if spot is not None)
     if not lacking:
         return spots, None
@@ -247,7 +259,7 @@ def _spots(
         return spots, None
     corner = (0.0, float(drawn.height - note.height), float(note.width), float(note.height))
     spots = place_labels(
-        targets, width=size[0], height=size[1], reach_px=reach_px, blocked=[corner]
+        targets, width=size[0], height=size[1], reach_px=reach_px, blocked=[*corners, corner]
     )
     lacking = wanted - sum(1 for spot in spots if spot is not None)
     return spots, _note(lacking, pen, drawn.width)

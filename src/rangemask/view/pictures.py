@@ -11,7 +11,13 @@ from rangemask.errors import OutputError
 from rangemask.geometry.arrays import ImageArray
 from rangemask.structures import Scene
 from rangemask.structures.images import write_image
-from rangemask.view.colormap import ColourRange, MapName, depth_picture, disparity_picture
+from rangemask.view.colormap import (
+    ColourRange,
+    MapName,
+    depth_picture,
+    disparity_picture,
+    relative_picture,
+)
 from rangemask.view.overlay import Drawn, instances_picture, overlay_picture, semantic_picture
 
 LEFT = "frame/left.png"
@@ -88,7 +94,7 @@ def range_picture(
 ) -> ImageArray | None:
     """A scene's disparity, else its depth, else its relative depth, as a colour picture.
 
-    Relative depth has no unit, and so no scale under it and no range that frames could share.
+    Relative depth has no unit: its scale says so, and a range in px or metres is not for it.
 
     Returns:
         (H + h, W, 3) uint8 RGB, see ``disparity_picture``; None where there is none of them.
@@ -103,5 +109,5 @@ def range_picture(
     if scene.depth is not None:
         return depth_picture(scene.depth, colour_range=colour_range, colour_map=colour_map)
     if scene.relative_depth is not None:
-        return disparity_picture(scene.relative_depth, colour_map=colour_map, scale=False)
+        return relative_picture(scene.relative_depth, colour_map=colour_map)
     return None

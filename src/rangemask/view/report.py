@@ -29,6 +29,7 @@ from rangemask.view.colormap import (
     confidence_picture,
     depth_picture,
     disparity_picture,
+    relative_picture,
 )
 from rangemask.view.overlay import overlay_picture, semantic_picture
 from rangemask.view.pictures import CONFIDENCE, DISPARITY, DISTANCES, LEFT, SEMANTIC
@@ -142,8 +143,8 @@ def summary_of(scene: Scene) -> Line:
     """What the summary says of a scene, with the warnings that a person should read."""
     known = [thing for thing in scene.objects if thing.distance.known]
     nearest = min(known, key=lambda thing: thing.distance.median, default=None)
-    maps = (scene.disparity, scene.depth, scene.relative_depth)
-    values = next((values for values in maps if values is not None), None)
+    # Relative depth has a value everywhere, but measures nothing.
+    values = scene.disparity if scene.disparity is not None else scene.depth
     share = float("nan") if values is None else float(np.isfinite(values).mean())
     return Line(
         name=scene.name,
@@ -265,13 +266,13 @@ def _images(
         )
     elif depth is not None:
         yield (
-            *("Depth, bright is near", "Coloured depth of", DISPARITY),
+            *("Depth, estimated from one image, bright is near", "Coloured depth of", DISPARITY),
             lambda: depth_picture(small(depth), colour_range=colour_range),
         )
     elif relative is not None:
         yield (
-            *("Relative depth, bright is near", "Coloured relative depth of", DISPARITY),
-            lambda: disparity_picture(small(relative), scale=False),
+            *("Relative depth, no metres, bright is near", "Coloured relative depth of", DISPARITY),
+            lambda: relative_picture(small(relative)),
         )
     confidence, semantic = scene.confidence, scene.semantic
     if confidence is not None:

@@ -78,7 +78,8 @@ def page_foot(version: str) -> str:
     return (
         f"</main>\n<footer>rangemask {text(version)}. Distances are along the optical axis of the "
         "left camera: the median of the mask's inner, trusted pixels, from their 10th to their "
-        "90th percentile. Bright is near in disparity pictures.</footer>\n</body>\n</html>\n"
+        "90th percentile. Bright is near in disparity and depth pictures.</footer>\n"
+        "</body>\n</html>\n"
     )
 
 
@@ -255,14 +256,17 @@ def _range(thing: SceneObject, far_m: float) -> str:
 
 
 def _details(scene: Scene) -> str:
+    rig = _rig(scene.rig, metres_known=scene.depth is not None)
     return (
         "<details><summary>Calibration, models and licences</summary>\n"
-        f"<h3>Calibration</h3>\n{_rig(scene.rig)}<h3>Models</h3>\n"
+        f"<h3>Calibration</h3>\n{rig}<h3>Models</h3>\n"
         f"{_provenance(scene.provenance)}</details>\n"
     )
 
 
-def _rig(rig: Rig | None) -> str:
+def _rig(rig: Rig | None, *, metres_known: bool) -> str:
+    if rig is None and metres_known:
+        return '<p class="soft">None: metres are the depth model\'s; sizes are unknown.</p>\n'
     if rig is None:
         return '<p class="soft">None: distances in metres cannot be known.</p>\n'
     facts = [
