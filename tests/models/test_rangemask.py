@@ -223,6 +223,9 @@ def test_reduced_precision_agrees(left: Tensor, right: Tensor, one_head_at_a_tim
         model.compute_in(torch.bfloat16, one_head_at_a_time=one_head_at_a_time)
         rounded = model(left, right)
     assert model.head_dtype == torch.bfloat16
+    assert rounded.depth.dtype == torch.float32
+    # Not in the steps of bfloat16, which have at most 8 bits.
+    assert (rounded.depth != rounded.depth.bfloat16().float()).float().mean() > 0.9
     assert model.backbone.vit.norm.weight.dtype == torch.float32
     for one, other in (
         (exact.depth, rounded.depth),

@@ -8,6 +8,7 @@ from timm.layers.mlp import GluMlp
 from timm.layers.mlp import Mlp as TimmMlp
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.models.sam.modeling_sam import SamPositionalEmbedding
 
 
 class Attention(TimmAttention):
@@ -69,15 +70,28 @@ class SwiGlu(GluMlp):
         return result
 
 
-def cast(module: nn.Module, dtype: torch.dtype, *, keep: tuple[type[nn.Module], ...]) -> None:
-    """Bring the floating-point numbers of a module to a type, but for submodules of some kinds."""
-    if isinstance(module, keep):
+class ExactConv2d(nn.Conv2d):
+    """A convolution that ``cast`` leaves as it is, for what has to come out in fine steps."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) of any type to (B, C', H, W) in that of the weights."""
+        return super().forward(input.to(self.weight.dtype))
+
+
+KEPT = (ExactConv2d, nn.BatchNorm2d, SamPositionalEmbedding)
+"""What ``cast`` leaves as it is: outputs in fine steps, batch statistics, and positions, since a
+rounded Fourier feature loses the pixel."""
+
+
+def cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """Bring the floating-point numbers of a module to a type, but for parts that are ``KEPT``."""
+    if isinstance(module, KEPT):
         return
     for part in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
         if part.is_floating_point():
             part.data = part.data.to(dtype)
     for child in module.children():
-        cast(child, dtype, keep=keep)
+        cast(child, dtype)
 
 
 def compute_in(module: nn.Module, dtype: torch.dtype, *, one_head_at_a_time: bool) -> None:

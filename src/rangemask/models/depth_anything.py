@@ -80,7 +80,7 @@ class DepthAnything(nn.Module):
             (B, H, W), as ``DepthHead`` gives it.
         """
         features = self.backbone.forward_features(images)
-        tokens = [level.to(self.depth.out.weight.dtype) for level in features.tokens]
+        tokens = [level.to(self.depth.reduce.weight.dtype) for level in features.tokens]
         height, width = images.shape[-2:]
         depth: Tensor = self.depth(self.pyramid(tokens)[0], (height, width))
         return depth.float()

@@ -10,7 +10,7 @@ import torch
 from rangemask.errors import InputError
 from rangemask.models.backbone import Backbone, build_backbone
 from rangemask.models.backbone_weights import canonical_backbone
-from rangemask.models.blocks import compute_in
+from rangemask.models.blocks import cast, compute_in
 from rangemask.models.depth_anything import (
     METRIC_RANGE_M,
     DepthAnything,
@@ -100,8 +100,8 @@ def load_depth_anything(
     _warn_of_file_name(name, source)
     weights = canonical_depth_anything(read_weights(source))
     load_strictly(network, weights, name=name, source=source, device=where)
-    network.pyramid.to(dtype)
-    network.depth.to(dtype)
+    cast(network.pyramid, dtype)
+    cast(network.depth, dtype)
     place(network, where, dtype)
     return network, source
 

@@ -43,6 +43,19 @@ def test_zero_depth_and_constant_maps_stay_finite(head: FusionHead) -> None:
         assert (refined[depth == 0] == 0).all()
 
 
+def test_gradients_of_constant_maps_are_finite(head: FusionHead) -> None:
+    fine = torch.randn(1, 6, 4, 4, requires_grad=True)
+    for value in (0.0, 3.0):
+        depth = torch.full((1, 14, 14), value, requires_grad=True)
+        refined = head(fine, map_=depth).map
+        assert refined is not None
+        refined.sum().backward()
+        assert depth.grad is not None
+        assert torch.isfinite(depth.grad).all()
+        assert depth.grad.any()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in head.parameters())
+
+
 def test_without_evidence_there_is_nothing_to_refine(head: FusionHead) -> None:
     fused = head(torch.randn(1, 6, 4, 4))
     assert fused == (None, None)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rangemask.errors import InputError
+from rangemask.models.blocks import ExactConv2d
 from rangemask.models.pyramid import upsample
 
 HIDDEN = 32
@@ -43,7 +44,7 @@ class DepthHead(nn.Module):
         self.config = config
         self.reduce = nn.Conv2d(channels, channels // 2, 3, padding=1)
         self.refine = nn.Conv2d(channels // 2, HIDDEN, 3, padding=1)
-        self.out = nn.Conv2d(HIDDEN, 1, 1)
+        self.out = ExactConv2d(HIDDEN, 1, 1)
 
     def forward(self, fine: Tensor, size: tuple[int, int]) -> Tensor:
         """Depth of a batch.
@@ -57,7 +58,8 @@ class DepthHead(nn.Module):
             towards the camera.
         """
         features = self.reduce(upsample(fine, (2 * fine.shape[-2], 2 * fine.shape[-1])))
-        raw: Tensor = self.out(F.relu(self.refine(upsample(features, size)), inplace=True))[:, 0]
+        features = F.relu(self.refine(upsample(features, size)), inplace=True)
+        raw: Tensor = self.out(features)[:, 0].float()
         if self.config.max_depth_m is None:
             return F.relu(raw)
         return raw.sigmoid() * self.config.max_depth_m

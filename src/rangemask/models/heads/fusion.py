@@ -127,7 +127,8 @@ class FusionHead(nn.Module):
         if map_ is None:
             depth = fine.new_zeros(len(fine), 1, *size)
         else:
-            small = F.interpolate(map_[:, None].float(), size=size, mode="area")
+            # Looked at, not learned through: the logarithm's slope at depth 0 has no bound.
+            small = F.interpolate(map_[:, None].detach().float(), size=size, mode="area")
             depth = _standardised((small + EPSILON).log())
         if presence is None:
             return depth, fine.new_zeros(len(fine), 2, *size)
@@ -139,9 +140,8 @@ class FusionHead(nn.Module):
 
 def _standardised(values: Tensor) -> Tensor:
     """Mean 0 and deviation 1 per image, whatever the scale of the map."""
-    mean = values.mean(dim=(-2, -1), keepdim=True)
-    deviation = values.std(dim=(-2, -1), keepdim=True)
-    return (values - mean) / (deviation + EPSILON)
+    variance, mean = torch.var_mean(values, dim=(-2, -1), keepdim=True, correction=0)
+    return (values - mean) / (variance + EPSILON).sqrt()
 
 
 def presence_of(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
