@@ -1,6 +1,7 @@
 """The student path: one network in all roles, frames in, scenes out."""
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from rangemask.backends.student import Student, StudentConfig, network_size
 from rangemask.errors import InputError
 from rangemask.models.rangemask import RangeMask
 from rangemask.structures import StereoFrame
+from support.golden import filled_weights
 from support.students import nano_student, saved_student
 
 
@@ -265,3 +267,17 @@ def test_fusion_can_be_left_out(frame: StereoFrame) -> None:
     assert not np.allclose(fused, plain, equal_nan=True)
     masks = StudentMasksConfig(fusion=False)
     assert StudentSegmenter(Student(network), masks).passport.options["fusion"] is False
+
+
+def test_the_page_runs(frame: StereoFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snippet of docs/student.md, with Depth Anything V2 as its authors distribute it."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "student.md"
+    (snippet,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    torch.save(filled_weights("depth_anything_v2", "vits"), "depth_anything_v2_vits.pth")
+    known = {"frame": frame}
+    exec(compile(snippet, str(page), "exec"), known)  # noqa: S102 - our own page
+    scene = known["scene"]
+    assert scene.relative_depth is not None
+    assert scene.provenance.licence_class == "commercial-ok"
+    assert (tmp_path / "runs" / "start" / "README.md").is_file()
