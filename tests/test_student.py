@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,18 @@ import pytest
 import torch
 
 import rangemask as rm
+from rangemask.backends.depth.student import StudentDepth
 from rangemask.backends.masks.prompting import stack_points
 from rangemask.backends.masks.student import StudentMasksConfig, StudentSegmenter
 from rangemask.backends.stereo.student import StudentMatcher
 from rangemask.backends.student import Student, StudentConfig, network_size
 from rangemask.errors import InputError
-from rangemask.models.rangemask import RangeMask
+from rangemask.models.config import RangeMaskConfig
+from rangemask.models.depth_anything import canonical_depth_anything
+from rangemask.models.rangemask import RangeMask, build_rangemask
+from rangemask.models.weights import sha256_of
 from rangemask.structures import StereoFrame
-from support.golden import filled_weights
+from support.golden import case_id, cases, filled_weights, relative_error
 from support.students import nano_student, saved_student
 
 
@@ -32,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def count_passes(network: RangeMask) -> list[int]:
     seen: list[int] = []
-    network.backbone.vit.patch_embed.register_forward_hook(
+    network.backbone.vit.patch_embed.proj.register_forward_hook(
         lambda _module, given, _result: seen.append(len(given[0]))
     )
     return seen
@@ -179,6 +184,12 @@ def test_points_boxes_and_masks_are_answered(student: RangeMask, frame: StereoFr
         ({"points": "here"}, r"list of \(x, y\)"),
         ({"points": [[(3, 4)]], "point_labels": [[1, 0]]}, "one label per point"),
         ({"points": [[(3, 4)]], "point_labels": [[7]]}, "label"),
+        ({"points": [[(3, 4)]], "point_labels": [1, 1]}, "one label per point"),
+        ({"points": [[(3, 4)]], "point_labels": [["a"]]}, "point_labels must be"),
+        ({"points": [[(3, 4)]], "point_labels": [[0.9]]}, "whole numbers"),
+        ({"points": [[3, 4, 5, 6]]}, r"list of \(x, y\)"),
+        ({"boxes": [(1, 2, 3, 4), (1, 2)]}, r"boxes must be \(P, 4\)"),
+        ({"mask_input": [[1, 2], [3]]}, r"mask_input must be"),
         ({"boxes": [(30, 5, 10, 20)]}, "box"),
         ({"boxes": [(3, 5, 10)]}, "box"),
         ({"boxes": [(3, 5, 10, 99)]}, "outside"),
@@ -205,7 +216,7 @@ def test_heads_that_are_not_there_are_named(frame: StereoFrame) -> None:
     depth_only = Student(nano_student(("depth",)))
     with pytest.raises(InputError, match="no stereo head, so it cannot be a stereo model"):
         StudentMatcher(depth_only)
-    with pytest.raises(InputError, match="no masks or semantic or prompts head"):
+    with pytest.raises(InputError, match="no masks or semantic head"):
         StudentSegmenter(depth_only)
     prompts_only = StudentSegmenter(Student(nano_student(("prompts",))))
     with pytest.raises(InputError, match="finds nothing by itself"):
@@ -219,6 +230,83 @@ def test_a_semantic_student_gives_classes_and_no_objects(frame: StereoFrame) -> 
     assert len(found.masks) == 0
     assert found.semantic is not None
     assert found.semantic.ids.shape == (48, 64)
+
+
+def test_classes_of_the_semantic_head_can_be_asked_for(frame: StereoFrame) -> None:
+    masks = StudentSegmenter(Student(nano_student(("semantic",))))
+    assert masks(frame, labels=["person"]).semantic is not None
+    with pytest.raises(InputError, match="does not know dog; it knows person, chair"):
+        masks(frame, labels=["dog"])
+
+
+SMALL_CASES = [path for path in cases("depth_anything_v2") if "vits" in path.stem]
+
+
+@pytest.mark.parametrize("path", SMALL_CASES, ids=case_id)
+def test_depth_anything_in_a_student_gives_its_published_depth(path: Path) -> None:
+    """Not only the network: resizing to it and back is the published one, too."""
+    with np.load(path) as arrays:
+        case = dict(arrays)
+    farthest_m = float(case["metric_max_depth"]) or None
+    config = RangeMaskConfig.preset("small", ["depth"], max_depth_m=farthest_m)
+    network = build_rangemask(config)
+    weights = filled_weights("depth_anything_v2", "vits", int(case["seed"]))
+    weights["depth_head.scratch.output_conv2.2.bias"].fill_(0.5)
+    network.load_state_dict(dict(canonical_depth_anything(weights)))
+    found = StudentDepth(Student(network))(StereoFrame(case["image_rgb"])).values
+    step = int(case.get("depth_step", 1))
+    assert relative_error(found[::step, ::step], case["depth"]) < 1e-4
+
+
+def test_predicting_leaves_a_model_in_training_as_it_was(frame: StereoFrame) -> None:
+    network = nano_student(("depth", "semantic")).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.predict(frame)
+    assert network.training
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_role_that_joins_late_gets_its_answer(frame: StereoFrame) -> None:
+    student = Student(nano_student(("depth", "masks", "prompts")))
+    StudentDepth(student)(frame)
+    assert len(StudentSegmenter(student)(frame).masks) > 0
+    assert student.look(frame, StudentConfig()).prompts is None, "nobody reads it"
+
+
+def test_a_pair_without_a_rig_is_in_metres_by_the_depth_head(frame: StereoFrame) -> None:
+    pair = StereoFrame(frame.left, frame.right)
+    scene = nano_student(("depth", "stereo", "masks")).predict(pair)
+    assert scene.depth is not None
+    assert scene.disparity is None
+    relative = nano_student(("depth", "stereo", "masks"), max_depth_m=None).predict(pair)
+    assert relative.disparity is not None
+
+
+def test_strips_are_refused() -> None:
+    strip = np.zeros((4, 100, 3), dtype=np.uint8)
+    student = Student(nano_student(("depth", "masks", "prompts")))
+    with pytest.raises(InputError, match="16 times as long as wide, got 100 x 4"):
+        StudentDepth(student)(StereoFrame(strip))
+    with pytest.raises(InputError, match="16 times as long as wide"):
+        StudentSegmenter(student).encode(strip)
+
+
+def test_tiny_frames_work() -> None:
+    """Masks are larger than the frame then."""
+    tiny = StereoFrame(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8))
+    scene = nano_student().predict(tiny)
+    assert scene.objects
+
+
+def test_the_hash_is_that_of_what_was_loaded(tmp_path: Path, frame: StereoFrame) -> None:
+    folder = saved_student(tmp_path / "one")
+    expected = sha256_of(folder / "model.safetensors")
+    matcher = rm.load_stereo(f"student:{folder / 'model.safetensors'}")
+    shutil.rmtree(folder)
+    assert matcher.passport.weights == "one"
+    assert matcher.passport.weights_sha256 == expected
+    assert matcher(frame).disparity.shape == (48, 64)
 
 
 def test_a_stereo_matcher_needs_two_images(student: RangeMask, frame: StereoFrame) -> None:

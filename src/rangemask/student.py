@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def predict(network: RangeMask, frame: StereoFrame, **options: Any) -> Scene:
     """Objects of one frame by one pass of a student; see ``RangeMask.predict``.
 
-    A pair is measured by the stereo head where there is one, everything else by the depth head.
+    A pair with its rig is measured by the stereo head where there is one. So is a pair without a
+    rig, unless the depth head knows metres; everything else is measured by the depth head.
 
     Args:
         network: the student.
@@ -29,8 +30,13 @@ def predict(network: RangeMask, frame: StereoFrame, **options: Any) -> Scene:
         InputError: no head of the student can measure this frame.
     """
     student = Student(network)
-    heads = network.config.heads
-    by_stereo = "stereo" in heads and (frame.right is not None or "depth" not in heads)
+    heads, depth = network.config.heads, network.config.depth
+    # Without a calibrated pair stereo has no metres; a metric depth head has them all the same.
+    metric_pair = frame.right is not None and frame.rig is not None and frame.rig.right is not None
+    metric_mono = depth is not None and depth.max_depth_m is not None
+    by_stereo = "stereo" in heads and (
+        depth is None or metric_pair or (frame.right is not None and not metric_mono)
+    )
     pipeline = Pipeline(
         stereo=StudentMatcher(student) if by_stereo else None,
         depth=None if by_stereo else StudentDepth(student),

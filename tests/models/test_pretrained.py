@@ -87,7 +87,8 @@ def test_the_card_says_where_it_comes_from_and_what_it_costs(saved: Path) -> Non
         "| val/rmse_m | 0.31 |",
         "| pyramid |",
         "| total |",
-        "license: apache-2.0",
+        "license: other",  # the captures have a licence of their own
+        "One square image, 224 px",
     ):
         assert words in page, words
 
@@ -100,11 +101,28 @@ def test_the_strictest_licence_counts() -> None:
     assert ModelCard().terms == "unknown"
 
 
+def test_terms_are_one_of_three_and_metrics_are_numbers() -> None:
+    with pytest.raises(InputError, match="terms of x must be one of commercial-ok"):
+        Source(name="x", role="labels", licence="CC-BY-NC-4.0", terms="non-commercial")
+    for metrics in ({"rmse": float("nan")}, {"rmse": "low"}, 3):
+        with pytest.raises(InputError, match="metric"):
+            ModelCard(metrics=metrics)
+    share = Source(name="x", role="images", licence="CC-BY-SA-4.0", terms="commercial-ok")
+    assert CARD.terms == "commercial-ok"
+    assert not CARD.is_apache
+    assert not ModelCard(sources=(share,)).is_apache
+    assert ModelCard(sources=CARD.sources[:1]).is_apache
+
+
 def test_an_existing_folder_is_kept_unless_told_otherwise(copy: Path) -> None:
     before = (copy / "model.safetensors").read_bytes()
     other = nano(("depth",))
-    with pytest.raises(OutputError, match="exists"):
+    with pytest.raises(OutputError, match="already exists and is kept; pass overwrite=True"):
         other.save_pretrained(copy)
+    (copy / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds notes\.txt besides a student"):
+        other.save_pretrained(copy, overwrite=True)
+    (copy / "notes.txt").unlink()
     assert (copy / "model.safetensors").read_bytes() == before
     other.save_pretrained(copy, overwrite=True)
     assert RangeMask.from_pretrained(copy).config.heads == ("depth",)
@@ -200,6 +218,7 @@ def test_depth_anything_becomes_a_student_with_its_numbers(
     (noted,) = student.card.sources
     assert noted.name == source.name
     assert len(noted.sha256 or "") == 64
+    assert "Depth Anything V2 S (depth) as given; all other parts" in student.card.training
 
 
 def test_a_student_can_start_from_parts(

@@ -59,7 +59,7 @@ def tensors(output: object) -> list[Tensor]:
 
 def count_backbone_images(model: RangeMask, run: Callable[[], object]) -> int:
     seen: list[int] = []
-    hook = model.backbone.vit.patch_embed.register_forward_hook(
+    hook = model.backbone.vit.patch_embed.proj.register_forward_hook(
         lambda _module, given, _result: seen.append(len(given[0]))
     )
     run()
@@ -322,6 +322,38 @@ def test_unequal_pairs_and_absent_heads_are_refused(student: RangeMask, left: Te
         student(left, left[:1])
     with pytest.raises(InputError, match=r"no head masks; it has depth"):
         nano(("depth",))(left, heads=["depth", "masks"])
+
+
+def test_depth_stays_within_its_range(left: Tensor) -> None:
+    model = nano(("depth", "fusion"), max_depth_m=10.0)
+    assert model.depth is not None
+    assert model.fusion is not None
+    torch.nn.init.constant_(model.depth.out.bias, 20.0)
+    torch.nn.init.constant_(model.fusion.map_change.bias, 1.0)
+    with torch.inference_mode():
+        assert model(left).depth.max() <= 10
+
+
+def test_right_images_may_be_seen_smaller(left: Tensor, right: Tensor) -> None:
+    config = RangeMaskConfig.preset("nano", ["stereo"]).to_dict()
+    config["stereo"]["right_scale"] = 0.5
+    model = build_rangemask(RangeMaskConfig.from_dict(config)).train(False)
+    sizes: list[tuple[int, ...]] = []
+    model.backbone.vit.patch_embed.proj.register_forward_hook(
+        lambda _module, given, _result: sizes.append(tuple(given[0].shape[-2:]))
+    )
+    with torch.inference_mode():
+        model(left, right)
+    assert sorted(sizes) == [(28, 42), SIZE]
+    whole = parts_of(nano(("stereo",)), height=56, width=84)
+    less = parts_of(model, height=56, width=84)
+    assert less["backbone"][1] < whole["backbone"][1]
+    assert less["stereo"][1] == pytest.approx(whole["stereo"][1], rel=1e-6)
+
+
+def test_heads_are_names_not_a_name(student: RangeMask, left: Tensor) -> None:
+    with pytest.raises(InputError, match=r"such as \['depth'\]"):
+        student(left, heads="depth")
 
 
 def test_configs_survive_json_and_refuse_what_they_do_not_know() -> None:

@@ -30,6 +30,23 @@ class LoadOptions:
     """What the models of one pipeline hold together, such as a student that plays two roles."""
 
 
+MAX_ASPECT = 16
+"""Longest side over the shortest that networks take, whose short side becomes about 518 px: 22
+thousand patches."""
+
+
+def check_aspect(height: int, width: int) -> None:
+    """Refuse strips, which networks would see at an enormous size.
+
+    Raises:
+        InputError: one side is far longer than the other.
+    """
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise InputError(
+            f"images may be {MAX_ASPECT} times as long as wide, got {width} x {height}. Crop it."
+        )
+
+
 def refuse_weights(name: str, given: LoadOptions) -> None:
     """For models without weights, which run on the CPU.
 

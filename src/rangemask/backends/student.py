@@ -5,6 +5,8 @@ One pass serves all roles: whoever asks first for a frame pays, the others read 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +14,16 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from rangemask.backends.options import LoadOptions
+from rangemask.backends.options import LoadOptions, check_aspect
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import FloatMap, ImageArray
 from rangemask.models.config import RangeMaskConfig
-from rangemask.models.pretrained import WEIGHTS_FILE, load_model, size_for
+from rangemask.models.pretrained import load_model, size_for
 from rangemask.models.rangemask import RangeMask, RangeMaskOutput
-from rangemask.models.weights import sha256_of
+from rangemask.models.weights import find_weights, sha256_of
 from rangemask.structures import Passport, StereoFrame
-from rangemask.structures.passport import LicenceClass
-
-TERMS: tuple[LicenceClass, ...] = ("commercial-ok", "research-only")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,15 +49,16 @@ class Student:
 
     Args:
         network: with weights, on its device.
-        folder: where it was loaded from; None for one that is held in memory.
+        weights: the file that it was loaded from; None for one that is held in memory.
     """
 
-    def __init__(self, network: RangeMask, folder: str | Path | None = None) -> None:
+    def __init__(self, network: RangeMask, weights: Path | None = None) -> None:
         self.network = network
-        self._weights = None if folder is None else Path(folder) / WEIGHTS_FILE
+        self._folder = None if weights is None else weights.resolve().parent.name
+        # At once: the file may change while the network is in use.
+        self._sha256 = None if weights is None else sha256_of(weights)
         self._heads: set[str] = {"fusion"} & set(network.config.heads)
         self._last: tuple[StereoFrame, StudentConfig, RangeMaskOutput] | None = None
-        self._sha256: str | None = None
 
     def join(self, role: str, *heads: str) -> None:
         """Say that a role will read heads, so that the one pass computes them.
@@ -72,44 +73,62 @@ class Student:
                 f"it has {', '.join(self.network.config.heads)}."
             )
         self._heads |= there
+        self._last = None
 
     def look(self, frame: StereoFrame, config: StudentConfig) -> RangeMaskOutput:
-        """What all joined heads say of a frame; computed once per frame."""
-        if self._last is None or self._last[0] is not frame or self._last[1] != config:
-            right = frame.right if "stereo" in self._heads else None
-            size = network_size(self.network.config, frame.height, frame.width, config)
+        """What all joined heads say of a frame; computed once per frame.
+
+        Raises:
+            InputError: the frame is a strip.
+        """
+        last = self._last
+        if last is not None and last[0] is frame and last[1] == config:
+            return last[2]
+        check_aspect(frame.height, frame.width)
+        right = frame.right if "stereo" in self._heads else None
+        size = network_size(self.network.config, frame.height, frame.width, config)
+        with self.predicting():
+            output: RangeMaskOutput = self.network(
+                self.image_batch(frame.left, size),
+                None if right is None else self.image_batch(right, size),
+                heads=self._heads,
+                fusion=config.fusion,
+            )
+        self._last = (frame, config, output)
+        return output
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Without gradients, and not in the mode for training, in which looking would teach."""
+        training = self.network.training
+        self.network.train(False)
+        try:
             with torch.inference_mode():
-                output = self.network(
-                    self.image_batch(frame.left, size),
-                    None if right is None else self.image_batch(right, size),
-                    heads=self._heads,
-                    fusion=config.fusion,
-                )
-            self._last = (frame, config, output)
-        return self._last[2]
+                yield
+        finally:
+            self.network.train(training)
 
     def image_batch(self, image: ImageArray, size: tuple[int, int]) -> Tensor:
-        """(H, W, 3) uint8 to (1, 3, h, w) float in [0, 1] on the network's device."""
-        shrinks = size[0] < image.shape[0]
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(image, size[::-1], interpolation=how)
+        """(H, W, 3) uint8 to (1, 3, h, w) float in [0, 1] on the network's device.
+
+        Resized as Depth Anything V2 does it, so that its weights give their published depth.
+        """
+        scaled = image.astype(np.float32) / 255
+        resized = cv2.resize(scaled, size[::-1], interpolation=cv2.INTER_CUBIC)
         device = next(self.network.parameters()).device
         batch = torch.from_numpy(resized).to(device).permute(2, 0, 1)[None]
-        return batch.to(torch.float32, memory_format=torch.channels_last) / 255
+        return batch.contiguous(memory_format=torch.channels_last)
 
     def passport(self, role: str, config: StudentConfig) -> Passport:
         """What the student is in a role, and under which terms."""
         card = self.network.card
         licences = sorted({source.licence for source in card.sources})
-        terms: LicenceClass = next((known for known in TERMS if known == card.terms), "unknown")
-        if self._weights is not None and self._sha256 is None:
-            self._sha256 = sha256_of(self._weights)
         return Passport(
             role=role,
             model="student",
             licence=", ".join(licences) or "unknown: random weights",
-            licence_class=terms,
-            weights=None if self._weights is None else self._weights.parent.name,
+            licence_class=card.terms,
+            weights=self._folder,
             weights_sha256=self._sha256,
             options={"input_size_px": config.input_size_px, "fusion": config.fusion},
         )
@@ -124,11 +143,21 @@ def network_size(
     return size_for(model, height * scale), size_for(model, width * scale)
 
 
-def at_frame_size(values: Tensor, frame: StereoFrame) -> FloatMap:
-    """(h, w) on the network's grid to (H, W) float32, bilinear; not finite becomes NaN."""
-    grid = values.float().cpu().numpy()
-    resized = cv2.resize(grid, (frame.width, frame.height), interpolation=cv2.INTER_LINEAR)
-    return np.where(np.isfinite(resized), resized, np.nan).astype(np.float32)
+def at_frame_size(values: Tensor, frame: StereoFrame, *, align_corners: bool = False) -> FloatMap:
+    """(h, w) on the network's grid to (H, W) float32, bilinear; not finite becomes NaN.
+
+    Args:
+        values: the map.
+        frame: whose size is wanted.
+        align_corners: the DPT depth head aligns the corners of its grids, and so must this; the
+            stereo head keeps centres of pixels in place.
+    """
+    size = (frame.height, frame.width)
+    resized = F.interpolate(
+        values[None, None].float(), size=size, mode="bilinear", align_corners=align_corners
+    )
+    grid = resized[0, 0].cpu().numpy()
+    return np.where(np.isfinite(grid), grid, np.float32(np.nan))
 
 
 def shared_student(given: LoadOptions) -> Student:
@@ -142,6 +171,6 @@ def shared_student(given: LoadOptions) -> Student:
     key = f"student:{Path(given.checkpoint).resolve()}:{given.device}:{given.precision}"
     if key not in given.shared:
         network = load_model(given.checkpoint, device=given.device, precision=given.precision)
-        given.shared[key] = Student(network, given.checkpoint)
+        given.shared[key] = Student(network, find_weights(given.checkpoint))
     student: Student = given.shared[key]
     return student

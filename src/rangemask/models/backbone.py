@@ -144,7 +144,10 @@ class Backbone(nn.Module):
 
     def _embedded(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """Class token, registers and patches with their positions, (B, 1 + R + h * w, C)."""
-        patches = self.vit.patch_embed(images.to(self.dtype)).flatten(1, 2)
+        # The projection alone: timm's module around it checks the size, which ties a compiled
+        # graph to one.
+        projection = cast(nn.Conv2d, self.vit.patch_embed.proj)
+        patches = projection(images.to(self.dtype)).flatten(2).transpose(1, 2)
         first, position = self._positions(grid)
         parts = [first.expand(len(images), -1, -1)]
         if self.vit.reg_token is not None:

@@ -2,47 +2,75 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from rangemask.errors import InputError
-from rangemask.models.published import Terms
 
-UNKNOWN_TERMS = "unknown"
+UNTRAINED = "None: the heads have random weights."
+APACHE = "Apache-2.0"
+SourceTerms: TypeAlias = Literal["commercial-ok", "research-only", "unknown"]
+TERMS: tuple[SourceTerms, ...] = get_args(SourceTerms)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Something that went into a model: weights, a teacher's labels, images."""
+    """Something that went into a model: weights, a teacher's labels, images.
+
+    Raises:
+        InputError: the terms are none of the three.
+    """
 
     name: str
     role: str
     """backbone, depth, labels, images and the like."""
     licence: str
-    terms: Terms | str = UNKNOWN_TERMS
-    """commercial-ok, research-only or unknown."""
+    terms: SourceTerms = "unknown"
     sha256: str | None = None
     """Of the file of weights."""
+
+    def __post_init__(self) -> None:
+        if self.terms not in TERMS:
+            raise InputError(
+                f"terms of {self.name} must be one of {', '.join(TERMS)}, got {self.terms!r}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelCard:
-    """What a person must know of a model before using it."""
+    """What a person must know of a model before using it.
+
+    Raises:
+        InputError: a metric is no finite number.
+    """
 
     sources: tuple[Source, ...] = ()
-    training: str = "None: the heads have random weights."
+    training: str = UNTRAINED
     """Which data the heads were trained on, and how."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Name with unit -> value, such as ``"val/rmse_m": 0.31``."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.metrics, Mapping):
+            raise InputError(f"metrics must be values by name, got {self.metrics!r}.")
+        for name, value in self.metrics.items():
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise InputError(f"the metric {name} must be a finite number, got {value!r}.")
+
     @property
-    def terms(self) -> str:
-        """The strictest of all sources."""
+    def terms(self) -> SourceTerms:
+        """The strictest of all sources; unknown where there are none."""
         terms = {source.terms for source in self.sources}
         if "research-only" in terms:
             return "research-only"
-        return UNKNOWN_TERMS if UNKNOWN_TERMS in terms or not terms else "commercial-ok"
+        return "commercial-ok" if terms == {"commercial-ok"} else "unknown"
+
+    @property
+    def is_apache(self) -> bool:
+        """Whether everything that went in is under Apache-2.0."""
+        return bool(self.sources) and all(s.licence == APACHE for s in self.sources)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -83,7 +111,7 @@ def card_page(
     heads = ", ".join(name for name, value in config.items() if isinstance(value, Mapping))
     return f"""---
 library_name: rangemask
-license: {"other" if card.terms != "commercial-ok" else "apache-2.0"}
+license: {"apache-2.0" if card.is_apache else "other"}
 tags: [depth-estimation, image-segmentation, stereo]
 ---
 
@@ -114,7 +142,8 @@ scene = student.predict(rm.StereoFrame.read("left.png", "right.png", rig=rm.Rig.
 
 ## Cost
 
-One image whose short side is {config["input_size_px"]} px, square.
+One square {"pair" if config.get("stereo") else "image"}, {config["input_size_px"]} px rounded to
+what the heads need. A multiply-add counts as two operations.
 
 | part | parameters, M | GFLOPs |
 | --- | --- | --- |

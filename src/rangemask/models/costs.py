@@ -30,18 +30,28 @@ def parts_of(model: RangeMask, *, height: int, width: int) -> dict[str, tuple[in
     empty = copy.deepcopy(model).to("meta").train(False)
     images = torch.empty(1, 3, height, width, device="meta")
     right = images if empty.stereo is not None else None
-    eyes = 1 if right is None else 2
     tokens = _gflops(lambda: empty.backbone.forward_features(images))
     pyramid = _gflops(lambda: empty.encode(images)) - tokens
-    cost = {"backbone": eyes * tokens, "pyramid": eyes * pyramid}
+    cost = {"backbone": tokens, "pyramid": pyramid}
+    if right is not None:
+        small = torch.empty(1, 3, *empty.right_size((height, width)), device="meta")
+        seen = _gflops(lambda: empty.backbone.forward_features(small))
+        cost["backbone"] += seen
+        cost["pyramid"] += _gflops(lambda: _pyramid(empty, small)) - seen
+    both = cost["backbone"] + cost["pyramid"]
     for head in set(empty.config.heads) - {"fusion"}:
         asked = _gflops(partial(empty, images, right if head == "stereo" else None, heads=[head]))
         read = tokens if head == "semantic" else tokens + pyramid
-        cost[head] = asked - read * (eyes if head == "stereo" else 1)
+        cost[head] = asked - (both if head == "stereo" else read)
     total = _gflops(lambda: empty(images, right))
     cost["fusion"] = total - sum(cost.values())
     parts = {name: (_parameters(part), cost[name]) for name, part in empty.named_children()}
     return {**parts, "total": (_parameters(empty), total)}
+
+
+def _pyramid(model: RangeMask, images: torch.Tensor) -> object:
+    assert model.pyramid is not None  # noqa: S101 - the stereo head brings one
+    return model.pyramid(model.backbone.forward_features(images).tokens)
 
 
 def _gflops(run: Callable[[], object]) -> float:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from rangemask._version import __version__
 from rangemask.atomic import atomic_folder
-from rangemask.errors import InputError
+from rangemask.errors import InputError, OutputError
 from rangemask.models.backbone_weights import canonical_backbone
-from rangemask.models.card import ModelCard, Source, card_page
+from rangemask.models.card import UNTRAINED, ModelCard, Source, card_page
 from rangemask.models.config import RangeMaskConfig
 from rangemask.models.costs import parts_of
 from rangemask.models.depth_anything import canonical_depth_anything
@@ -28,11 +28,13 @@ FORMAT = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 
 
 def save_pretrained(model: RangeMask, folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write a student, whole or not at all; see ``RangeMask.save_pretrained``."""
     folder = Path(folder)
+    _check_free(folder, overwrite=overwrite)
     side = size_for(model.config, model.config.input_size_px)
     settings = model.config.to_dict()
     config = {
@@ -49,6 +51,20 @@ def save_pretrained(model: RangeMask, folder: str | Path, *, overwrite: bool = F
         (staging / CONFIG_FILE).write_text(text, encoding="utf-8")
         (staging / CARD_FILE).write_text(page, encoding="utf-8")
     return folder
+
+
+def _check_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse to take the place of anything but a student."""
+    if not folder.is_dir():
+        return  # `atomic_folder` speaks of files
+    if not overwrite:
+        raise OutputError(f"{folder}: already exists and is kept; pass overwrite=True.")
+    others = sorted({file.name for file in folder.iterdir()} - set(FILES))
+    if others:
+        raise OutputError(
+            f"{folder}: holds {', '.join(others[:3])} besides a student, which overwriting would "
+            "remove; choose another folder."
+        )
 
 
 def size_for(config: RangeMaskConfig, side_px: float) -> int:
@@ -99,7 +115,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: has no {', '.join(sorted(missing))}; this is not a student.")
     if values["format"] != FORMAT:
         raise InputError(
-            f"{path}: has format {values['format']}, this version reads {FORMAT}. Update rangemask."
+            f"{path}: has format {values['format']!r}, this version reads {FORMAT}. "
+            "Update rangemask."
         )
     if not isinstance(values["card"], Mapping):
         raise InputError(f"{path}: its card must be a table, got {values['card']!r}.")
@@ -162,4 +179,8 @@ def start_from_depth_anything(model: RangeMask, checkpoint: str | Path, source: 
 
 def _add_source(model: RangeMask, source: Source, checkpoint: str | Path) -> None:
     known = replace(source, sha256=sha256_of(checkpoint))
-    model.card = replace(model.card, sources=(*model.card.sources, known))
+    training = model.card.training
+    if training == UNTRAINED:
+        training = f"{source.name} ({source.role}) as given; all other parts have random weights."
+    sources = (*model.card.sources, known)
+    model.card = replace(model.card, sources=sources, training=training)

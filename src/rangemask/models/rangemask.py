@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rangemask.errors import InputError
 from rangemask.models.backbone import Backbone, build_backbone, parse_name
@@ -22,7 +23,7 @@ from rangemask.models.heads.semantic import SemanticHead
 from rangemask.models.heads.stereo import StereoHead, StereoOutput
 from rangemask.models.images import check_images, normalise
 from rangemask.models.presets import DPT_SIZES
-from rangemask.models.pyramid import Pyramid, upsample
+from rangemask.models.pyramid import Pyramid
 
 if TYPE_CHECKING:
     from rangemask.structures import Scene, StereoFrame
@@ -108,6 +109,13 @@ class RangeMask(nn.Module):
         assert part is not None  # noqa: S101 - every head but `semantic` brings a pyramid
         return next(part.parameters()).dtype
 
+    def right_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width at which the backbone sees right images of a size."""
+        scale = 1.0 if self.stereo is None else self.stereo.config.right_scale
+        patch = self.backbone.patch_px
+        height, width = (max(round(side * scale / patch), 1) * patch for side in size)
+        return height, width
+
     def forward(
         self,
         images: Tensor | Sequence[Tensor],
@@ -128,7 +136,8 @@ class RangeMask(nn.Module):
             right_images: the same of the right camera, rectified; the stereo head stays silent
                 without them.
             heads: names of the heads to ask; None for all that are there.
-            fusion: let the fusion head refine, if there is one.
+            fusion: let the fusion head refine, if there is one: masks, and the disparity of a
+                pair or else the depth.
             deep_supervision: give the answers of earlier mask blocks too, for training.
             stereo_iterations: refinements of the disparity; None for the configured number.
             all_iterates: give the disparity of every refinement, for training.
@@ -231,6 +240,8 @@ class RangeMask(nn.Module):
     def _wanted(self, heads: Collection[str] | None) -> Collection[str]:
         if heads is None:
             return self.config.heads
+        if isinstance(heads, str):
+            raise InputError(f"heads must be names, such as [{heads!r}], got {heads!r}.")
         missing = sorted(set(heads) - set(self.config.heads))
         if missing:
             raise InputError(
@@ -271,9 +282,10 @@ class RangeMask(nn.Module):
                 tuple(level.chunk(2)[0] for level in both.pyramid),
             )
             return left, both.pyramid[0].chunk(2)[1]
-        patch = self.backbone.patch_px
-        size = [max(round(side * scale / patch), 1) * patch for side in right.shape[-2:]]
-        smaller = self._encode_batch(upsample(right, size), dense=True)
+        # Centres of pixels stay in place, as the stereo head takes it when it enlarges again.
+        size = self.right_size((right.shape[-2], right.shape[-1]))
+        small = F.interpolate(right, size=size, mode="bilinear", antialias=True)
+        smaller = self._encode_batch(small, dense=True)
         return self._encode_batch(images, dense=True), smaller.pyramid[0]
 
     def _encode_batch(self, images: Tensor, *, dense: bool) -> Encoded:
@@ -285,9 +297,11 @@ class RangeMask(nn.Module):
         if self.fusion is None or (output.depth, output.stereo, output.masks) == (None,) * 3:
             return output
         found, stereo = output.masks, output.stereo
+        farthest_m = None if self.config.depth is None else self.config.depth.max_depth_m
         fused = self.fusion(
             left.pyramid[0],
             map_=output.depth if stereo is None else stereo.disparity_px,
+            grows_away=stereo is None and farthest_m is not None,
             presence=None if found is None else presence_of(found.class_logits, found.mask_logits),
             mask_features=None if found is None else found.mask_features,
         )
@@ -297,7 +311,10 @@ class RangeMask(nn.Module):
                 mask_logits=masks_of(found.query_embeddings, fused.mask_features),
             )
         if stereo is None:
-            return output._replace(depth=fused.map, masks=found)
+            depth = fused.map
+            if depth is not None and farthest_m is not None:
+                depth = depth.clamp(max=farthest_m)
+            return output._replace(depth=depth, masks=found)
         return output._replace(stereo=stereo._replace(disparity_px=fused.map), masks=found)
 
 

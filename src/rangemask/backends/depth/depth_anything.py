@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from rangemask.backends.options import LoadOptions, make_config
+from rangemask.backends.options import LoadOptions, check_aspect, make_config
 from rangemask.errors import InputError
 from rangemask.models.depth_anything import DepthAnything
 from rangemask.models.images import DEVIATION, MEAN
@@ -24,9 +24,6 @@ from rangemask.models.presets import PATCH_PX
 from rangemask.models.published import PUBLISHED
 from rangemask.models.weights import sha256_of
 from rangemask.structures import DepthMap, Passport, StereoFrame
-
-MAX_ASPECT = 16
-"""Longest side over the shortest, which becomes 518 px: 22 thousand patches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,12 +82,7 @@ class DepthAnythingModel:
         Raises:
             InputError: the image is so long and thin that the network's input would be huge.
         """
-        long_px, short_px = sorted((frame.height, frame.width), reverse=True)
-        if long_px > MAX_ASPECT * short_px:
-            raise InputError(
-                f"images may be {MAX_ASPECT} times as long as wide, got {frame.width} x "
-                f"{frame.height}. Crop it."
-            )
+        check_aspect(frame.height, frame.width)
         size = network_size(frame.height, frame.width, self.config.input_size_px)
         images = torch.from_numpy(network_input(frame.left, size))[None]
         device = next(self.network.parameters()).device

@@ -40,7 +40,7 @@ class StudentDepth:
         """Depth of the left image: metres, or relative inverse depth; the map says which."""
         depth = self.student.look(frame, self.config).depth
         assert depth is not None  # noqa: S101 - there is a head
-        values = at_frame_size(depth[0], frame)
+        values = at_frame_size(depth[0], frame, align_corners=True)
         return DepthMap(values=values, kind="metric_m" if self.metric else "relative_inverse")
 
 

@@ -65,6 +65,18 @@ class EncodedImage(Protocol):
         ...
 
 
+def numbers(values: Any, wanted: str) -> NDArray[np.float32]:
+    """What a person gave as an array of numbers.
+
+    Raises:
+        InputError: it is none; ``wanted`` says what it should have been.
+    """
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{wanted}; got {values!r:.100}.") from error
+
+
 def stack_points(
     points: Points, labels: Labels | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -73,14 +85,18 @@ def stack_points(
     Raises:
         InputError: points are no pairs, or labels do not match them.
     """
-    try:
-        rows = [np.asarray(row, dtype=np.float32).reshape(-1, 2) for row in points]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            "points must be a list of prompts, each a list of (x, y), such as [[(120, 80)]]; "
-            f"got {points!r}."
-        ) from error
-    marks = [[1] * len(row) for row in rows] if labels is None else [list(row) for row in labels]
+    wanted = "points must be a list of prompts, each a list of (x, y), such as [[(120, 80)]]"
+    rows = [numbers(row, wanted) for row in points]
+    for row in rows:
+        if row.ndim != 2 or row.shape[1] != 2:
+            raise InputError(f"{wanted}; got {points!r}.")
+    marks = [np.ones(len(row)) for row in rows]
+    if labels is not None:
+        marks = [
+            np.atleast_1d(numbers(row, "point_labels must be like [[1, 0]]")) for row in labels
+        ]
+        if any((mark != mark.round()).any() for mark in marks):
+            raise InputError(f"point_labels must be whole numbers, got {labels!r}.")
     if [len(row) for row in rows] != [len(row) for row in marks]:
         raise InputError(
             f"point_labels must have one label per point: {[len(row) for row in rows]} points, "

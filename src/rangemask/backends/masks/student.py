@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rangemask.backends.masks.prompting import Labels, Points, PromptAnswer, stack_points
-from rangemask.backends.options import LoadOptions, make_config
+from rangemask.backends.masks.prompting import (
+    Labels,
+    Points,
+    PromptAnswer,
+    numbers,
+    stack_points,
+)
+from rangemask.backends.options import LoadOptions, check_aspect, make_config
 from rangemask.backends.student import Student, StudentConfig, network_size, shared_student
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import BoolMap, ImageArray
@@ -65,7 +70,9 @@ class StudentSegmenter:
     """
 
     def __init__(self, student: Student, config: StudentMasksConfig | None = None) -> None:
-        student.join("masks", "masks", "semantic", "prompts")
+        # Prompts are encoded when they are asked; the pass over a frame does without them.
+        if "prompts" not in student.network.config.heads or self._finds(student):
+            student.join("masks", "masks", "semantic")
         self.student = student
         self.config = config if config is not None else StudentMasksConfig()
         self._shared = StudentConfig(
@@ -76,6 +83,11 @@ class StudentSegmenter:
     def passport(self) -> Passport:
         """What it is and under which licence."""
         return self.student.passport("masks", self._shared)
+
+    @staticmethod
+    def _finds(student: Student) -> bool:
+        """Whether it finds something by itself."""
+        return bool({"masks", "semantic"} & set(student.network.config.heads))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -100,13 +112,13 @@ class StudentSegmenter:
         Raises:
             InputError: the student has no automatic or semantic head, or does not know a label.
         """
-        wanted = self._checked(labels)
-        output = self.student.look(frame, self._shared)
-        if output.masks is None and output.semantic_logits is None:
+        if not self._finds(self.student):
             raise InputError(
                 "this student finds nothing by itself: it has a prompt head only. Encode the "
                 "image and ask for points or boxes."
             )
+        wanted = self._checked(labels)
+        output = self.student.look(frame, self._shared)
         semantic = None
         head = self.student.network.config.semantic
         if head is not None and output.semantic_logits is not None:
@@ -144,7 +156,8 @@ class StudentSegmenter:
             )
         height, width = image.shape[:2]
         size = network_size(network.config, height, width, self._shared)
-        with torch.inference_mode():
+        check_aspect(height, width)
+        with self.student.predicting():
             batch = self.student.image_batch(image, size)
             embedding = network(batch, heads=["prompts"]).prompts
         return StudentImage(self.student, embedding, (height, width), size)
@@ -152,11 +165,12 @@ class StudentSegmenter:
     def _checked(self, labels: Sequence[str] | None) -> Sequence[str]:
         if labels is None:
             return self.labels
-        unknown = [label for label in labels if label not in self.labels]
+        semantic = self.student.network.config.semantic
+        known = dict.fromkeys((*self.labels, *(() if semantic is None else semantic.classes)))
+        unknown = [label for label in labels if label not in known]
         if unknown:
             raise InputError(
-                f"this student does not know {', '.join(unknown)}; it knows "
-                f"{', '.join(self.labels) or 'no classes'}."
+                f"this student does not know {', '.join(unknown)}; it knows {', '.join(known)}."
             )
         return labels
 
@@ -231,9 +245,9 @@ class StudentImage:
             where = torch.from_numpy(stacked)[None].to(device)
             marks = torch.from_numpy(filled)[None].to(device)
         if boxes is not None:
-            corners = torch.from_numpy(np.asarray(boxes, dtype=np.float32))[None].to(device)
+            corners = torch.from_numpy(numbers(boxes, "boxes must be (P, 4)"))[None].to(device)
         if mask_input is not None:
-            masks = np.asarray(mask_input, dtype=np.float32)
+            masks = numbers(mask_input, "mask_input must be (P, h, w)")
             masks = masks[:, 0] if masks.ndim == 4 and masks.shape[1] == 1 else masks
             previous = torch.from_numpy(masks)[None].to(device)
         check_prompts(
@@ -244,7 +258,7 @@ class StudentImage:
             boxes=corners,
             mask_input=previous,
         )
-        with torch.inference_mode():
+        with self._student.predicting():
             answer = head(
                 self._embedding,
                 image_size=self._network_size,

@@ -27,8 +27,10 @@ class DepthHeadConfig:
     """Farthest depth it can state, in metres; None for relative inverse depth."""
 
     def __post_init__(self) -> None:
-        if self.max_depth_m is not None and not self.max_depth_m > 0:
-            raise InputError(f"max_depth_m must be positive or None, got {self.max_depth_m}.")
+        if self.max_depth_m is not None and not 0 < self.max_depth_m < float("inf"):
+            raise InputError(
+                f"max_depth_m must be positive and finite, or None, got {self.max_depth_m}."
+            )
 
 
 class DepthHead(nn.Module):

@@ -41,8 +41,10 @@ class FusionHeadConfig:
             raise InputError(
                 f"width and blocks must be at least 1, got {self.width} and {self.blocks}."
             )
-        if not self.largest_change > 0:
-            raise InputError(f"largest_change must be positive, got {self.largest_change}.")
+        if not 0 < self.largest_change < float("inf"):
+            raise InputError(
+                f"largest_change must be positive and finite, got {self.largest_change}."
+            )
 
 
 class Fused(NamedTuple):
@@ -91,6 +93,7 @@ class FusionHead(nn.Module):
         fine: Tensor,
         *,
         map_: Tensor | None = None,
+        grows_away: bool = False,
         presence: Tensor | None = None,
         mask_features: Tensor | None = None,
     ) -> Fused:
@@ -99,10 +102,14 @@ class FusionHead(nn.Module):
         Args:
             fine: (B, P, 4h, 4w), the pyramid's finest level.
             map_: (B, H, W) depth, disparity or relative inverse depth, not negative.
+            grows_away: whether the map grows with the distance, as depth does; the evidence
+                always grows towards the camera.
             presence: (B, 4h, 4w) in [0, 1], how surely some object is there.
             mask_features: (B, D, 4h, 4w).
         """
-        evidence = [fine, *(part.to(fine.dtype) for part in self._evidence(fine, map_, presence))]
+        depth, objects = self._evidence(fine, map_, presence)
+        depth = -depth if grows_away else depth
+        evidence = [fine, depth.to(fine.dtype), objects.to(fine.dtype)]
         features = F.gelu(self.join(torch.cat(evidence, dim=1)))
         for block in self.blocks:
             features = features + F.gelu(block(features))

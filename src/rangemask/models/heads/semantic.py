@@ -41,6 +41,8 @@ class SemanticHeadConfig:
 
 def check_classes(classes: Sequence[str]) -> None:
     """Fail in words unless these are 1 to 255 different names."""
+    if not isinstance(classes, tuple):
+        raise InputError(f"classes must be a tuple of names, got {classes!r}.")
     if not 1 <= len(classes) <= MOST_CLASSES:
         raise InputError(f"there must be 1 to {MOST_CLASSES} classes, got {len(classes)}.")
     if "" in classes or len(set(classes)) < len(classes):

@@ -210,3 +210,25 @@ class TestErrors:
             masks_at_size(torch.zeros(4, 4), 8, 8)
         with pytest.raises(InputError, match="at least 1 px, got 0 and 8"):
             masks_at_size(torch.zeros(1, 4, 4), 0, 8)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    grid=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    seed=st.integers(0, 999),
+)
+def test_sparse_masks_at_any_size_are_the_plain_ones(
+    grid: tuple[int, int], size: tuple[int, int], seed: int
+) -> None:
+    """Masks of a pixel or two, enlarged and shrunk: rows and columns may be missed altogether."""
+    random = torch.Generator().manual_seed(seed)
+    logits = torch.full((3, *grid), -5.0)
+    for mask in logits:
+        row = int(torch.randint(grid[0], (), generator=random))
+        column = int(torch.randint(grid[1], (), generator=random))
+        mask[row, column] = 5.0
+    plain = torch.nn.functional.interpolate(logits[None], size=size, mode="bilinear")[0]
+    found = masks_at_size(logits, *size)
+    clear = plain.abs() > 1e-4  # at the threshold itself rounding decides
+    assert torch.equal(found[clear], (plain > 0)[clear])

@@ -67,6 +67,8 @@ class MaskHeadConfig:
     """Stochastic depth of the blocks while training, in [0, 1)."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.classes, tuple):
+            raise InputError(f"classes must be a tuple of names, got {self.classes!r}.")
         if not self.classes or len(set(self.classes)) < len(self.classes) or "" in self.classes:
             raise InputError(f"classes must be names, each once, got {self.classes!r}.")
         for name in ("queries", "width", "heads", "blocks", "mask_width"):
@@ -76,7 +78,7 @@ class MaskHeadConfig:
             raise InputError(
                 f"width must be a multiple of 4 and of heads ({self.heads}), got {self.width}."
             )
-        if self.mlp_ratio <= 0:
+        if not 0 < self.mlp_ratio < float("inf"):
             raise InputError(f"mlp_ratio must be positive, got {self.mlp_ratio}.")
         if not 0 <= self.drop_path < 1:
             raise InputError(f"drop_path must be in [0, 1), got {self.drop_path}.")

@@ -144,7 +144,9 @@ def masks_at_size(mask_logits: Tensor, height: int, width: int, threshold: float
     tops, bottoms = _touched(mask_logits.amax(2) > threshold, y_low, y_high)
     lefts, rights = _touched(mask_logits.amax(1) > threshold, x_low, x_high)
     # One transfer to the host for all boxes, not one for each.
-    boxes = torch.stack([tops, bottoms, lefts, rights, y_low[tops]], dim=1).tolist()
+    boxes = torch.stack(
+        [tops, bottoms, lefts, rights, y_low[tops.clamp(max=height - 1)]], dim=1
+    ).tolist()
     for mask, logits, box in zip(masks, mask_logits, boxes, strict=True):
         top, bottom, left, right, first = box
         if top >= bottom:
