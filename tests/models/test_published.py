@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from rangemask.backends.registry import DEPTH_ANYTHING
+from rangemask.backends.registry import DEPTH_ANYTHING, SAM2
 from rangemask.errors import InputError
 from rangemask.models.presets import backbone_names
 from rangemask.models.published import PUBLISHED, cached, fetch
@@ -104,7 +104,7 @@ def test_unknown_names_are_refused(name: str) -> None:
 
 def test_every_model_but_ours_is_published() -> None:
     backbones = {name for name in backbone_names() if "nano" not in name}
-    assert set(PUBLISHED) == backbones | set(DEPTH_ANYTHING)
+    assert set(PUBLISHED) == backbones | set(DEPTH_ANYTHING) | set(SAM2)
 
 
 def test_repositories_and_files() -> None:
@@ -124,13 +124,17 @@ def test_repositories_and_files() -> None:
         "depth_anything_v2_metric_hypersim_vitl.pth",
     )
     assert places[NAME] == (REPOSITORY, FILE)
+    assert places["sam2.1-base-plus"] == (
+        "facebook/sam2.1-hiera-base-plus",
+        "sam2.1_hiera_base_plus.pt",
+    )
     assert len(set(places.values())) == len(places)
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_licences(name: str) -> None:
-    """DINOv2 and the small Depth Anything V2 are free; its larger sizes are not for business."""
-    free = name.startswith(("dinov2-", "depth-anything-v2-small"))
+    """All but the larger sizes of Depth Anything V2 are free; those are not for business."""
+    free = name.startswith(("dinov2-", "depth-anything-v2-small", "sam2.1-"))
     assert PUBLISHED[name].licence == ("Apache-2.0" if free else "CC-BY-NC-4.0")
     assert PUBLISHED[name].terms == ("commercial-ok" if free else "research-only")
 

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from rangemask.backends.options import LoadOptions
-from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
+from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher, TextDetector
 from rangemask.errors import InputError, UnknownNameError
 
-Role: TypeAlias = Literal["stereo", "depth", "masks"]
+Role: TypeAlias = Literal["stereo", "depth", "masks", "text"]
 
 
 DEPTH_ANYTHING = tuple(
@@ -21,6 +21,9 @@ DEPTH_ANYTHING = tuple(
     for kind in ("", "-metric-indoor", "-metric-outdoor")
     for size in ("small", "base", "large")
 )
+
+SAM2 = tuple(f"sam2.1-{size}" for size in ("tiny", "small", "base-plus", "large"))
+GROUNDING_DINO = ("grounding-dino-tiny", "grounding-dino-base")
 
 BUILDERS: Mapping[Role, Mapping[str, str]] = MappingProxyType(
     {
@@ -34,8 +37,10 @@ BUILDERS: Mapping[Role, Mapping[str, str]] = MappingProxyType(
         },
         "masks": {
             "geometry": "rangemask.backends.masks.geometry:build",
+            **dict.fromkeys(SAM2, "rangemask.backends.masks.sam2:build"),
             "student": "rangemask.backends.masks.student:build",
         },
+        "text": dict.fromkeys(GROUNDING_DINO, "rangemask.backends.text.grounding_dino:build"),
     }
 )
 """Per role: name -> ``module:function``, called as ``function(LoadOptions, **options)``."""
@@ -112,7 +117,14 @@ def load_masks(
     precision: str = "auto",
     **options: Any,
 ) -> Segmenter:
-    """Load a segmenter (``geometry``, ``student:PATH``); arguments as in ``load_stereo``.
+    """Load a segmenter; other arguments as in ``load_stereo``.
+
+    Args:
+        name: ``geometry``, ``sam2.1-{tiny,small,base-plus,large}``, or ``student:PATH``.
+        checkpoint: the authors' ``.pt``, for one.
+        device: where the network runs.
+        precision: what the network computes in.
+        **options: the model's own, such as ``points_per_side=16``.
 
     Raises:
         UnknownNameError: nothing has that name.
@@ -120,6 +132,31 @@ def load_masks(
     """
     segmenter: Segmenter = load("masks", name, checkpoint, device, precision, options=options)
     return segmenter
+
+
+def load_text(
+    name: str,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> TextDetector:
+    """Load a detector of things by their names; other arguments as in ``load_stereo``.
+
+    Args:
+        name: ``grounding-dino-{tiny,base}``.
+        checkpoint: a folder of transformers.
+        device: where the network runs.
+        precision: what the network computes in.
+        **options: the model's own, such as ``box_threshold=0.3``.
+
+    Raises:
+        UnknownNameError: nothing has that name.
+        InputError: an option is unknown or impossible, or the checkpoint cannot be used.
+    """
+    detector: TextDetector = load("text", name, checkpoint, device, precision, options=options)
+    return detector
 
 
 def load(
@@ -135,7 +172,7 @@ def load(
     """Load a model in a role; the others of this module are this with a type.
 
     Args:
-        role: stereo, depth or masks.
+        role: stereo, depth, masks or text.
         name: of a model; ``NAME:PATH`` names its checkpoint as well.
         checkpoint: as for ``load_stereo``.
         device: as for ``load_stereo``.

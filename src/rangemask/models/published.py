@@ -77,8 +77,23 @@ def _depth_anything() -> Iterator[tuple[str, Published]]:
             )
 
 
-PUBLISHED: Mapping[str, Published] = MappingProxyType(dict((*_backbones(), *_depth_anything())))
-"""By the name that ``load_backbone`` and ``load_depth`` take."""
+def _sam2() -> Iterator[tuple[str, Published]]:
+    for size, size_mb in (("tiny", 156), ("small", 184), ("base-plus", 324), ("large", 898)):
+        yield (
+            f"sam2.1-{size}",
+            Published(
+                repository=f"facebook/sam2.1-hiera-{size}",
+                file=f"sam2.1_hiera_{size.replace('-', '_')}.pt",
+                size_mb=size_mb,
+                licence=APACHE,
+            ),
+        )
+
+
+PUBLISHED: Mapping[str, Published] = MappingProxyType(
+    dict((*_backbones(), *_depth_anything(), *_sam2()))
+)
+"""By the name that ``load_backbone``, ``load_depth`` and ``load_masks`` take."""
 
 
 def fetch(name: str) -> Path:

@@ -14,8 +14,7 @@ from rangemask.backends.masks.prompting import (
     Labels,
     Points,
     PromptAnswer,
-    numbers,
-    stack_points,
+    read_prompts,
 )
 from rangemask.backends.options import LoadOptions, check_aspect, make_config
 from rangemask.backends.student import Student, StudentConfig, network_size, shared_student
@@ -23,7 +22,6 @@ from rangemask.errors import InputError
 from rangemask.geometry.arrays import BoolMap, ImageArray
 from rangemask.models.heads.masks.merging import instances, masks_at_size
 from rangemask.models.heads.masks.promptable import PromptEmbedding
-from rangemask.models.heads.masks.prompts import check_prompts
 from rangemask.models.heads.semantic import semantic_ids
 from rangemask.structures import (
     DepthMap,
@@ -238,45 +236,27 @@ class StudentImage:
         """Logits (P, M, h, w) and their IoU (P, M), float32."""
         head = self._student.network.prompts
         assert head is not None  # noqa: S101 - it made the embedding
-        device = self._embedding.image.device
-        where = marks = corners = previous = None
-        if points is not None:
-            stacked, filled = stack_points(points, labels)
-            where = torch.from_numpy(stacked)[None].to(device)
-            marks = torch.from_numpy(filled)[None].to(device)
-        if boxes is not None:
-            corners = torch.from_numpy(numbers(boxes, "boxes must be (P, 4)"))[None].to(device)
-        if mask_input is not None:
-            masks = numbers(mask_input, "mask_input must be (P, h, w)")
-            masks = masks[:, 0] if masks.ndim == 4 and masks.shape[1] == 1 else masks
-            previous = torch.from_numpy(masks)[None].to(device)
-        check_prompts(
-            1,
+        prompts = read_prompts(
+            points,
+            labels,
+            boxes,
+            mask_input,
             image_size=self._image_size,
-            points=where,
-            point_labels=marks,
-            boxes=corners,
-            mask_input=previous,
+            device=self._embedding.image.device,
         )
+        height, width = (n / i for n, i in zip(self._network_size, self._image_size, strict=True))
+        places, corners = prompts.scaled((height, width), keep_centres=True)
         with self._student.predicting():
             answer = head(
                 self._embedding,
                 image_size=self._network_size,
-                points=None if where is None else self._scaled(where),
-                point_labels=marks,
-                boxes=None
-                if corners is None
-                else self._scaled(corners.unflatten(-1, (2, 2))).flatten(-2),
-                mask_input=previous,
+                points=places,
+                point_labels=prompts.labels,
+                boxes=corners,
+                mask_input=prompts.masks,
                 multimask=multimask,
             )
         return answer.mask_logits[0].float(), answer.iou[0].float()
-
-    def _scaled(self, places: Tensor) -> Tensor:
-        """(..., 2) x and y in px of the image to px of the network's input; centres at integers."""
-        ratio = [n / i for n, i in zip(self._network_size, self._image_size, strict=True)]
-        scale = places.new_tensor(ratio[::-1])
-        return (places + 0.5) * scale - 0.5
 
 
 def build(given: LoadOptions, **options: Any) -> StudentSegmenter:
