@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from rangemask.backends.registry import DEPTH_ANYTHING, SAM2
+from rangemask.backends.registry import DEPTH_ANYTHING, GROUNDING_DINO, SAM2
 from rangemask.errors import InputError
 from rangemask.models.presets import backbone_names
 from rangemask.models.published import PUBLISHED, cached, fetch
@@ -104,7 +104,7 @@ def test_unknown_names_are_refused(name: str) -> None:
 
 def test_every_model_but_ours_is_published() -> None:
     backbones = {name for name in backbone_names() if "nano" not in name}
-    assert set(PUBLISHED) == backbones | set(DEPTH_ANYTHING) | set(SAM2)
+    assert set(PUBLISHED) == backbones | {*DEPTH_ANYTHING, *SAM2, *GROUNDING_DINO}
 
 
 def test_repositories_and_files() -> None:
@@ -134,7 +134,7 @@ def test_repositories_and_files() -> None:
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_licences(name: str) -> None:
     """All but the larger sizes of Depth Anything V2 are free; those are not for business."""
-    free = name.startswith(("dinov2-", "depth-anything-v2-small", "sam2.1-"))
+    free = name.startswith(("dinov2-", "depth-anything-v2-small", "sam2.1-", "grounding-dino-"))
     assert PUBLISHED[name].licence == ("Apache-2.0" if free else "CC-BY-NC-4.0")
     assert PUBLISHED[name].terms == ("commercial-ok" if free else "research-only")
 

@@ -27,6 +27,8 @@ class Published:
     size_mb: int
     """About; what a download will take."""
     licence: str
+    beside: tuple[str, ...] = ()
+    """Small files that are fetched too, into the same folder."""
 
     @property
     def url(self) -> str:
@@ -90,10 +92,29 @@ def _sam2() -> Iterator[tuple[str, Published]]:
         )
 
 
+def _grounding_dino() -> Iterator[tuple[str, Published]]:
+    for size, size_mb in (("tiny", 690), ("base", 933)):
+        yield (
+            f"grounding-dino-{size}",
+            Published(
+                repository=f"IDEA-Research/grounding-dino-{size}",
+                file="model.safetensors",
+                size_mb=size_mb,
+                licence=APACHE,
+                beside=(
+                    "config.json",
+                    "preprocessor_config.json",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                ),
+            ),
+        )
+
+
 PUBLISHED: Mapping[str, Published] = MappingProxyType(
-    dict((*_backbones(), *_depth_anything(), *_sam2()))
+    dict((*_backbones(), *_depth_anything(), *_sam2(), *_grounding_dino()))
 )
-"""By the name that ``load_backbone``, ``load_depth`` and ``load_masks`` take."""
+"""By the name that ``load_backbone``, ``load_depth``, ``load_masks`` and ``load_text`` take."""
 
 
 def fetch(name: str) -> Path:
@@ -115,7 +136,10 @@ def fetch(name: str) -> Path:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     entry = PUBLISHED[name]
+    files = f"{entry.file} with {', '.join(entry.beside)}" if entry.beside else entry.file
     try:
+        for file in entry.beside:
+            hf_hub_download(entry.repository, file, local_files_only=True)
         return Path(hf_hub_download(entry.repository, entry.file, local_files_only=True))
     except LocalEntryNotFoundError:
         logger.warning(
@@ -123,11 +147,13 @@ def fetch(name: str) -> Path:
             *(name, entry.file, entry.url, entry.size_mb, entry.licence),
         )
     try:
+        for file in entry.beside:
+            hf_hub_download(entry.repository, file)
         return Path(hf_hub_download(entry.repository, entry.file))
     except Exception as error:  # besides OSError, whatever the transport of the day raises
         raise InputError(
             f"{name}: its weights could not be downloaded from {entry.url} "
-            f"({type(error).__name__}: {_first_line(error)}). Download {entry.file} there "
+            f"({type(error).__name__}: {_first_line(error)}). Download {files} there "
             "yourself and pass it as checkpoint."
         ) from error
 

@@ -58,6 +58,11 @@ class GeometrySegmenter:
             options=asdict(self.config),
         )
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All labels that it gives, objects first."""
+        return (LABEL, *SEMANTIC_NAMES[1:-1])
+
     def __call__(
         self,
         frame: StereoFrame,

@@ -34,16 +34,10 @@ class Sam2MasksConfig(AutomaticConfig):
     """What finds things by their names, ``NAME`` or ``NAME:PATH``; loaded when names are asked."""
     detector_checkpoint: str | None = None
     """Folder of the detector's weights; None downloads the published ones."""
-    box_threshold: float = 0.25
-    """Boxes that the detector is less sure of are left out."""
-    text_threshold: float = 0.25
-    """Words that a box matches less are no part of its name."""
-
-    def __post_init__(self) -> None:
-        super(Sam2MasksConfig, self).__post_init__()
-        for name in ("box_threshold", "text_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}.")
+    box_threshold: float | None = None
+    """Boxes that the detector is less sure of are left out; None for the detector's own."""
+    text_threshold: float | None = None
+    """Words that a box matches less are no part of its name; None for the detector's own."""
 
 
 class Sam2Segmenter:
@@ -204,8 +198,9 @@ def build(given: LoadOptions, **options: Any) -> Sam2Segmenter:
             given.device,
             given.precision,
             options={
-                "box_threshold": config.box_threshold,
-                "text_threshold": config.text_threshold,
+                name: value
+                for name in ("box_threshold", "text_threshold")
+                if (value := getattr(config, name)) is not None
             },
             shared=given.shared,
         )
