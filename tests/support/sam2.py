@@ -42,10 +42,17 @@ def randomise(network: nn.Module, seed: int = 0) -> None:
                 value.copy_(noise / max(value[0].numel(), 1) ** 0.5)
 
 
+def _tie(network: Sam2Model | Sam2VideoModel) -> None:
+    # Published files hold one matrix for both.
+    grid = network.prompt_encoder.shared_embedding.positional_embedding
+    network.shared_image_embedding.positional_embedding.copy_(grid)
+
+
 def nano_sam2(seed: int = 0) -> Sam2Model:
     """A model of single images whose masks are blobs that depend on image and prompt."""
     network = Sam2Model(image_config(SIZES["nano"]))
     randomise(network, seed)
+    _tie(network)
     return network.eval().requires_grad_(False)
 
 
@@ -53,6 +60,7 @@ def nano_sam2_video(seed: int = 0) -> Sam2VideoModel:
     """The same with a memory."""
     network = Sam2VideoModel(video_config(SIZES["nano"]))
     randomise(network, seed)
+    _tie(network)
     with torch.no_grad():
         # Sure that the objects are there, so that there is something to follow.
         network.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(20.0)

@@ -103,12 +103,12 @@ def canonical_sam2(weights: Mapping[str, Tensor], *, video: bool) -> dict[str, T
         weights: from the authors' file, or as either of transformers' models saves them.
         video: whether memory is wanted too; without it what belongs to it is left out.
     """
-    ours = [name for name in weights if name.startswith(_TRUNK)]
-    rules: tuple[Rule, ...] = ((r"\.out_proj\.", ".o_proj."),) if ours else _AUTHORS
+    theirs = any(name.startswith(_AUTHORS_TRUNK) for name in weights)
+    rules = _AUTHORS if theirs else ()
     result: dict[str, Tensor] = {}
     kinds: dict[int, Tensor] = {}
     for name, value in weights.items():
-        name = name if ours else _RENAMED.get(name, name)
+        name = _RENAMED.get(name, name) if theirs else name
         for pattern, new in rules:
             name = re.sub(pattern, new, name)
         kind = re.fullmatch(rf"{re.escape(_POINT_KINDS)}\.(\d)\.weight", name)

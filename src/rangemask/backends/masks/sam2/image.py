@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import Sam2Model
+from transformers import Sam2Model, Sam2VideoModel
 
 from rangemask.backends.masks.prompting import (
     Labels,
@@ -42,16 +42,26 @@ def encode_image(network: Sam2Model, image: ImageArray) -> Sam2Features:
     Raises:
         InputError: it is no such image, or a strip.
     """
+    batch = image_batch(network, image)
+    with torch.inference_mode(), computing(network):
+        return encode(network, batch)
+
+
+def image_batch(network: Sam2Model | Sam2VideoModel, image: ImageArray) -> Tensor:
+    """(H, W, 3) uint8 RGB as (1, 3, S, S), normalised, on the network's device.
+
+    Raises:
+        InputError: it is no such image, or a strip.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(f"an image must be (H, W, 3) uint8 RGB, got {image.dtype} {image.shape}.")
     check_aspect(*image.shape[:2])
     device = network.no_memory_embedding.device
     batch = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None]
-    with torch.inference_mode(), computing(network):
-        return encode(network, resized(batch, side_px(network)))
+    return resized(batch, side_px(network))
 
 
-def side_px(network: Sam2Model) -> int:
+def side_px(network: Sam2Model | Sam2VideoModel) -> int:
     """Both sides of the network's input."""
     return network.prompt_encoder.image_embedding_size[0] * EMBEDDING_STRIDE_PX
 
