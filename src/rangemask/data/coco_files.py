@@ -134,8 +134,15 @@ def _mask_set(
     scores = tuple(float(row.get("score", 1.0)) for row in rows)
     if not all(math.isfinite(score) for score in scores):
         raise InputError("a score is not a finite number.")
-    names = (labels.get(row.get("category_id", 0), "object") for row in rows)
+    names = (_label(row, labels) for row in rows)
     return MaskSet(height, width, tuple(rles), tuple(names), scores)
+
+
+def _label(row: Mapping[str, Any], labels: Mapping[ImageId, str]) -> str:
+    number = row.get("category_id")
+    if labels and number is not None and number not in labels:
+        raise InputError(f"a mask has category {number}, which is not in the table of categories.")
+    return labels.get(0 if number is None else number, "object")
 
 
 def _rle(segmentation: Any, size: Size | None) -> Rle:

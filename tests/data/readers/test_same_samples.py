@@ -123,7 +123,7 @@ LAYOUTS = {
         classes=THINGS,
     ),
     "yolo": alone("yolo", datasets.yolo, "train-0", "train-1", "pn", classes=CLASS_NAMES),
-    "folders": alone("folders", datasets.folders, "0", "1", "dDRcmns", classes=THINGS),
+    "folders": clip("folders", datasets.folders, "", "0", "1", "dDRcmns", classes=THINGS),
     "depth folders": clip("folders", datasets.depth_folders, "train", "train-0", "train-1", "D"),
     "frames": clip("frames", datasets.frames, "data", "0", "1", "Rc"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -179,10 +179,7 @@ def open_coco(path: str | Path, *, images: str | Path | None = None) -> ListedDa
         by_name.setdefault(file.stem, []).append(file)
     entries = []
     for name, masks in found.masks.items():
-        stray = next((label for label in masks.labels if label not in classes), None)
-        if stray is not None:
-            raise InputError(f"{labels}: a mask of {name} has a category that is not in its table.")
-        hits = [by_path[name]] if name in by_path else by_name.get(PurePosixPath(name).name, [])
+        hits = [by_path[name]] if name in by_path else by_name.get(name, [])
         if len(hits) != 1:
             also = f": {hits[0]} and {hits[1]}" if hits else ""
             raise InputError(

@@ -6,6 +6,7 @@ much that people make.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from rangemask.data.readers.listed import (
     partner_of,
     read_json,
 )
+from rangemask.data.readers.stereo_entry import read_frame
 from rangemask.data.sample import Sample
 from rangemask.errors import InputError
 from rangemask.geometry import Rig
@@ -42,6 +44,7 @@ _KINDS = {
 }
 _UNKNOWN = frozenset({"unknown", "unlabelled", "unlabeled", "ignore", "ignored", "void"})
 _IGNORED_ID = 255
+_NUMBER = re.compile(r"[_.-]*\d+$")
 _EXPECTED = "images/ (or left/ and right/) beside disparity/, depth/, masks/ or semantic/"
 
 
@@ -72,8 +75,7 @@ class FolderEntry:
             InputError: one is missing, damaged, of another size than the image, or holds a class
                 that has no name.
         """
-        rig = None if self.rig is None else Rig.load(self.rig)
-        frame = StereoFrame.read(self.source, self.right, rig=rig, name=self.name)
+        frame = read_frame(self.name, self.source, self.right, self.rig)
         disparity = depth = None
         if self.disparity is not None:
             disparity = fitting(read_coded(self.disparity, "map"), self.disparity, frame)
@@ -132,7 +134,8 @@ def open_folders(path: str | Path) -> ListedDataset:
     "category"}``, which labels masks as well. A class that is called unknown, unlabelled, ignore
     or void, and an id of 255 without a name, is unknown. A calibration file is used.
 
-    A folder of labels may lack files: those samples do not have that label.
+    A folder of labels may lack files: those samples do not have that label. A recording is a
+    subfolder or, without those, what stands before the number in a name.
 
     Raises:
         InputError: nothing of the kind is there, a label has no image, an image has no partner,
@@ -155,7 +158,7 @@ def open_folders(path: str | Path) -> ListedDataset:
     entries = [
         FolderEntry(
             name=frame_name(stem),
-            sequence=frame_name(Path(stem).parent) if "/" in stem else frame_name(stem),
+            sequence=frame_name(Path(stem).parent) if "/" in stem else _NUMBER.sub("", stem),
             source=left,
             right=None if rights_folder is None else partner_of(left, stem, rights, rights_folder),
             rig=find_rig_file(root),

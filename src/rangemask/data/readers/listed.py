@@ -185,18 +185,20 @@ def partner_of(path: Path, stem: str, others: dict[str, Path], where: Path) -> P
 
 
 def inside(root: Path, text: str, listing: Path) -> Path:
-    """A path that a list file names, when it lies below ``root``.
+    """A path that a list file names, when it lies below ``root``; links are followed.
 
     Raises:
         InputError: it climbs out.
     """
-    path = root / text
-    if not path.resolve().is_relative_to(root.resolve()):
+    # By its text: whoever made a link inside of the folder wanted it to be followed.
+    base = Path(os.path.normpath(root.absolute()))
+    path = Path(os.path.normpath(base / text))
+    if not path.is_relative_to(base) or "\0" in text:
         raise InputError(
             f"{listing}: the path {text!r} leaves {root}, which is refused. Give the folder that "
             "holds everything (root), if the list is yours."
         )
-    return path
+    return root / path.relative_to(base)
 
 
 def read_json(path: Path) -> Any:

@@ -63,7 +63,7 @@ def _entry(root: Path, listing: Path, number: int, line: str) -> StereoEntry:
     missing = next((file for file in paths if not file.is_file()), None)
     if missing is not None:
         raise InputError(f"{listing}, line {number}: {missing} does not exist.")
-    where = paths[0].resolve().relative_to(root.resolve())
+    where = paths[0].relative_to(root)
     return StereoEntry(
         name=frame_name(where.with_suffix("")),
         sequence=frame_name(where.parent) if where.parent.parts else frame_name(listing.stem),

@@ -173,7 +173,7 @@ def numbered(folder: Path) -> dict[int, Path]:
     """Images of a folder by the frame number that is their name.
 
     Raises:
-        InputError: a name is no number, or there is no frame 0.
+        InputError: a name is no number, there is no frame 0, or a labelled frame is missing.
     """
     images: dict[int, Path] = {}
     for image in files_below(folder, deep=False):
@@ -186,6 +186,12 @@ def numbered(folder: Path) -> dict[int, Path]:
         raise InputError(
             f"{folder}: expected frames numbered from 0, found no frame 0. "
             "(ffmpeg counts from 1 without -start_number 0.)"
+        )
+    gap = next((n for n in range(0, max(images), LABEL_STEP) if n not in images), None)
+    if gap is not None:
+        raise InputError(
+            f"{folder}: frame {gap} is missing. Labels are of every {LABEL_STEP}th frame, numbered "
+            "as in the video at 24 frames per second."
         )
     return images
 

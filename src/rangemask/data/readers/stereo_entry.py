@@ -16,6 +16,24 @@ from rangemask.geometry import Rig
 from rangemask.structures import StereoFrame
 
 
+def read_frame(
+    name: str, left: Path, right: Path | None = None, rig: Path | Rig | None = None
+) -> StereoFrame:
+    """A frame; what is wrong with it, or between its files, is said with their names.
+
+    Raises:
+        InputError: a file is missing or damaged, sizes differ, or the calibration does not fit.
+    """
+    loaded = Rig.load(rig) if isinstance(rig, Path) else rig
+    try:
+        return StereoFrame.read(left, right, rig=loaded, name=name)
+    except InputError as error:
+        if any(str(file) in str(error) for file in (left, right) if file is not None):
+            raise
+        also = f" and {rig}" if isinstance(rig, Path) else ""
+        raise InputError(f"{left}{also}: {error}") from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StereoEntry:
     """Where a pair and its labels are."""
@@ -44,13 +62,7 @@ class StereoEntry:
         Raises:
             InputError: one is missing, damaged, or of another size than the left image.
         """
-        rig = Rig.load(self.rig) if isinstance(self.rig, Path) else self.rig
-        try:
-            frame = StereoFrame.read(self.left, self.right, rig=rig, name=self.name)
-        except InputError as error:
-            # What is wrong between two files is said without their names.
-            known = str(self.left) in str(error) or str(self.right) in str(error)
-            raise error if known else InputError(f"{self.left}: {error}") from error
+        frame = read_frame(self.name, self.left, self.right, self.rig)
         disparity = visible = None
         if self.disparity is not None:
             disparity = fitting(read_coded(self.disparity, self.code), self.disparity, frame)

@@ -213,7 +213,7 @@ def _images(where: Any, root: Path, config: Path) -> list[Path]:
             wrong = [file for file in listed_files if file.suffix.lower() not in IMAGE_SUFFIXES]
             if wrong:
                 raise InputError(f"{path}: {wrong[0]} is not the name of an image.")
-            found += [root / file.resolve().relative_to(root.resolve()) for file in listed_files]
+            found += listed_files
         else:
             raise InputError(f"{config}: names {path}, which does not exist.")
     return found
