@@ -265,7 +265,7 @@ REFUSED_WHEN_READ: list[tuple[datasets.Writer, Damage, str]] = [
         lambda root: save(
             root / "SegmentationClass/2007_000000.png", np.full((64, 96), 30, np.uint8)
         ),
-        "class 30 is none of VOC's 20",
+        "class 30 is none of VOC's, which are 0 to 20",
     ),
     (datasets.coco, lambda root: save(root / "val2017/000000000000.png", SMALL), "6 x 4 px, but"),
     (
@@ -365,6 +365,13 @@ def test_what_is_not_a_data_set(tmp_path: Path) -> None:
         open_kitti(tmp_path / "im0.png")
     with pytest.raises(InputError, match="no layout that is known"):
         open_dataset(tmp_path / "im0.png")
+
+
+def test_frames_whose_calibration_is_damaged(truths: list[Truth], tmp_path: Path) -> None:
+    datasets.frames(tmp_path, truths)
+    save_text(tmp_path / "calib.txt", "nothing")
+    with pytest.raises(InputError, match=r"^[^:]*calib\.txt: expected a calibration file"):
+        open_dataset(tmp_path)
 
 
 def test_two_layouts_in_one_folder(truths: list[Truth], tmp_path: Path) -> None:

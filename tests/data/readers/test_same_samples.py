@@ -191,7 +191,7 @@ def check_masks(sample: Sample, truth: Truth, layout: Layout) -> None:
         assert sample.masks.labels == labels
         assert set(sample.masks.scores) == {1.0}
     if layout.kind == "voc":
-        persons = np.where(truth.ids > 0, 15, 0).astype(np.uint8)
+        persons = np.where(truth.ids > 0, 16, 1).astype(np.uint8)
         assert sample.semantic == SemanticMap(persons, VOC_CLASSES)
     elif sample.semantic is not None:
         assert sample.semantic == SemanticMap(truth.semantic.ids, CLASS_NAMES)

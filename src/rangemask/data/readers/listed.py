@@ -148,15 +148,17 @@ def _folders_in(folder: Path) -> list[Path]:
 def files_below(
     folder: Path, suffixes: Iterable[str] = IMAGE_SUFFIXES, *, deep: bool = True
 ) -> list[Path]:
-    """Files with one of the suffixes, sorted; hidden ones are left out."""
+    """Files with one of the suffixes, sorted; hidden ones are left out, links are followed."""
     wanted = frozenset(suffixes)
-    paths = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(
-        path
-        for path in paths
-        if path.suffix.lower() in wanted
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    found = []
+    for where, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if deep and not name.startswith(".")]
+        found += [
+            Path(where, name)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in wanted
+        ]
+    return sorted(found)
 
 
 def by_stem(paths: Iterable[Path], root: Path) -> dict[str, Path]:

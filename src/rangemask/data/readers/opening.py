@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from rangemask.data.frame_sources import find_frames
 from rangemask.data.readers.coco import (
     looks_like_coco,
     looks_like_panoptic,
@@ -15,7 +16,7 @@ from rangemask.data.readers.coco import (
 from rangemask.data.readers.folders import looks_like_folders, open_folders, open_frames
 from rangemask.data.readers.fsd import looks_like_fsd, open_fsd
 from rangemask.data.readers.kitti import looks_like_kitti, open_kitti
-from rangemask.data.readers.listed import ListedDataset
+from rangemask.data.readers.listed import ListedDataset, check_folder
 from rangemask.data.readers.middlebury import looks_like_middlebury, open_middlebury
 from rangemask.data.readers.pair_lists import (
     looks_like_crestereo,
@@ -103,12 +104,13 @@ def open_dataset(path: str | Path, kind: str | None = None) -> Dataset:
     if fitting:
         return fitting[0].open(root)
     try:
-        return open_frames(root)
+        find_frames(check_folder(root))
     except InputError as error:
         raise InputError(
             f"{root}: no layout that is known ({', '.join(DATASET_KINDS)}), and no images either: "
             f"{error} See docs/datasets.md, or give the folder that holds the data itself."
         ) from error
+    return open_frames(root)
 
 
 def _named(kind: str) -> Callable[[Path], ListedDataset]:

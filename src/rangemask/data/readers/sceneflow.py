@@ -20,9 +20,9 @@ from rangemask.data.readers.listed import (
 from rangemask.data.readers.stereo_entry import StereoEntry
 from rangemask.errors import InputError
 
-ImagePass: TypeAlias = Literal["clean", "final"]
+FramesPass: TypeAlias = Literal["clean", "final"]
 
-_FOLDERS: dict[ImagePass, str] = {"clean": "frames_cleanpass", "final": "frames_finalpass"}
+_FOLDERS: dict[FramesPass, str] = {"clean": "frames_cleanpass", "final": "frames_finalpass"}
 _IMAGES = (".png", ".webp")
 _DEEPEST = 2
 _EXPECTED = "frames_cleanpass or frames_finalpass with .../left/NNNN.png and .../right/NNNN.png"
@@ -33,21 +33,21 @@ def looks_like_sceneflow(path: Path) -> bool:
     return path.is_dir() and bool(_passes(path))
 
 
-def open_sceneflow(path: str | Path, *, image_pass: ImagePass | None = None) -> ListedDataset:
+def open_sceneflow(path: str | Path, *, frames: FramesPass | None = None) -> ListedDataset:
     """Open one of the sets, or a folder that holds several of them.
 
     There is no calibration: the sets' baseline is 1 in units of the renderer, not metres.
 
     Args:
         path: the folder that holds ``frames_cleanpass`` and ``disparity``, or one above.
-        image_pass: which images; clean ones where they are there.
+        frames: which images; clean ones where they are there.
 
     Raises:
         InputError: nothing of the kind is there, or a partner is missing.
     """
     root = check_folder(path)
     found = _passes(root)
-    wanted = image_pass or ("clean" if any(f.name == _FOLDERS["clean"] for f in found) else "final")
+    wanted = frames or ("clean" if any(f.name == _FOLDERS["clean"] for f in found) else "final")
     entries = [
         entry
         for frames in found

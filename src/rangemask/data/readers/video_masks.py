@@ -25,6 +25,7 @@ from rangemask.structures import Rle, SemanticMap, StereoFrame
 
 VOC_CLASSES = (
     "unknown",
+    "background",
     "aeroplane",
     "bicycle",
     "bird",
@@ -46,7 +47,7 @@ VOC_CLASSES = (
     "train",
     "tvmonitor",
 )
-"""Index 0 is VOC's background, which is whatever is none of the twenty."""
+"""In the order of the ids of our maps, which are VOC's plus one: its 255, a border, is unknown."""
 
 _IMAGES, _VIDEO_LABELS = ("JPEGImages_24fps", "JPEGImages"), ("Annotations_6fps", "Annotations")
 _VOC_OBJECTS, _VOC_CLASSES = "SegmentationObject", "SegmentationClass"
@@ -100,10 +101,11 @@ class VocEntry:
         """
         frame = StereoFrame.read(self.source, name=self.name)
         classes = fitting(read_labels(self.semantic), self.semantic, frame)
-        classes = np.where(classes == BORDER, 0, classes)
+        classes = np.where(classes == BORDER, 0, classes.astype(np.int64) + 1)
         if classes.max() >= len(VOC_CLASSES):
             raise InputError(
-                f"{self.semantic}: class {classes.max()} is none of VOC's {len(VOC_CLASSES) - 1}."
+                f"{self.semantic}: class {classes.max() - 1} is none of VOC's, which are 0 to "
+                f"{len(VOC_CLASSES) - 2}."
             )
         rles = masks_by_id(read_ids(self.ids, frame), self.ids).values()
         masks = mask_set(frame, [*rles], [_most(classes[rle.decode()]) for rle in rles])
@@ -164,7 +166,7 @@ def looks_like_voc(path: Path) -> bool:
 def open_voc(path: str | Path) -> ListedDataset:
     """Open Pascal VOC's segmentation (Everingham et al., 2010); only labelled images are listed.
 
-    The white borders are unknown, and so is the background: it is no class.
+    The white borders are unknown; the background is a class.
 
     Args:
         path: the folder with ``JPEGImages``, ``SegmentationObject`` and ``SegmentationClass``.
@@ -190,7 +192,7 @@ def open_voc(path: str | Path) -> ListedDataset:
 
 
 def _most(classes: np.ndarray) -> str:
-    return VOC_CLASSES[int(np.bincount(classes.astype(np.int64)).argmax())]
+    return VOC_CLASSES[int(np.bincount(classes).argmax())]
 
 
 def _pair(root: Path) -> tuple[Path, Path] | None:
