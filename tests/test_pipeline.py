@@ -421,9 +421,9 @@ def test_a_raw_rig_is_rectified_on_the_way() -> None:
     assert scene.rig == Rectification(raw).rig
     assert scene.disparity is not None
     assert np.isfinite(scene.disparity).mean() > 0.7
-    kept = pipeline._rectification
+    kept = pipeline._rectify._rectification
     pipeline(frame)
-    assert pipeline._rectification is kept, "the maps are computed once for a run"
+    assert pipeline._rectify._rectification is kept, "the maps are computed once for a run"
     wide = Pipeline(masks=None, field_of_view=1.0)(frame)
     assert wide.rig is not None
     assert wide.rig.fx < scene.rig.fx

@@ -20,7 +20,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         OutputError: the target cannot be written.
     """
     target = Path(path)
-    with _speaking(target):
+    with speaking(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             dir=target.parent, prefix=f".{target.stem}.", suffix=target.suffix
@@ -28,7 +28,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         os.close(handle)
     staging = Path(name)
     try:
-        with _speaking(target):
+        with speaking(target):
             yield staging
             _open_up(staging, 0o666)
             staging.replace(target)
@@ -47,11 +47,11 @@ def atomic_folder(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     """
     target = Path(path)
     check_free(target, overwrite=overwrite)
-    with _speaking(target):
+    with speaking(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        with _speaking(target):
+        with speaking(target):
             yield staging
             _open_up(staging, 0o777)
             _swap_in(staging, target)
@@ -97,7 +97,12 @@ def _open_up(path: Path, mode: int) -> None:
 
 
 @contextmanager
-def _speaking(target: Path) -> Iterator[None]:
+def speaking(target: Path) -> Iterator[None]:
+    """What the system says against writing a file, in words.
+
+    Raises:
+        OutputError: the system said no.
+    """
     try:
         yield
     except OSError as error:

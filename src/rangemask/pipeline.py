@@ -14,7 +14,7 @@ from rangemask._version import __version__
 from rangemask.backends.protocols import DepthKindError, DepthModel, Segmenter, StereoMatcher
 from rangemask.backends.registry import WITHOUT_WEIGHTS, Role, load
 from rangemask.backends.stereo.to_depth import depth_of_match
-from rangemask.camera.rectify import Rectification
+from rangemask.camera.rectify import Rectifier
 from rangemask.errors import InputError
 from rangemask.fusion.align import AlignmentError
 from rangemask.fusion.fill import FILLED_CONFIDENCE, FillConfig, fill_depth
@@ -141,8 +141,7 @@ class Pipeline:
         self.fill = fill
         self.labels = tuple(labels) if labels is not None else None
         self.fusion = fusion if fusion is not None else FusionConfig()
-        self.field_of_view = field_of_view
-        self._rectification: Rectification | None = None
+        self._rectify = Rectifier(field_of_view)
         self._said: set[str] = set()
 
     def __call__(self, frame: StereoFrame) -> Scene:
@@ -161,6 +160,11 @@ class Pipeline:
         if frame.right is not None and self.stereo is not None:
             match = self.stereo(frame)
             depth = depth_of_match(match, frame)
+            if frame.rig is None:
+                self._say_once(
+                    "%s: no rig was given, so there are no distances. Give one with --rig.",
+                    frame.name,
+                )
             passports.append(self.stereo.passport)
         elif self.depth is not None:
             depth = self.depth(frame)
@@ -243,19 +247,10 @@ class Pipeline:
 
     def _rectified(self, frame: StereoFrame) -> StereoFrame:
         rig = frame.rig
-        if rig is None or rig.is_rectified:
-            return frame
-        if frame.right is not None and rig.right is None and self.stereo is None:
+        raw_single = rig is not None and not rig.is_rectified and rig.right is None
+        if raw_single and frame.right is not None and self.stereo is None:
             frame = replace(frame, right=None)  # nothing looks at it
-        if frame.right is not None and rig.right is None:
-            raise InputError(
-                f"{frame.name}: the rig describes one camera, the frame has two images. "
-                "Give the rig of the pair."
-            )
-        if self._rectification is None or self._rectification.source != rig:
-            logger.info("the rig is not rectified: its images are rectified before matching")
-            self._rectification = Rectification(rig, field_of_view=self.field_of_view)
-        return self._rectification.rectify(frame)
+        return self._rectify(frame)
 
     def _segment(self, frame: StereoFrame, depth: DepthMap) -> Segmentation:
         if self.masks is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import cv2
@@ -13,6 +14,8 @@ from rangemask.errors import InputError
 from rangemask.geometry.arrays import BoolMap, FloatMap, ImageArray, Matrix
 from rangemask.geometry.rig import Camera, Rig
 from rangemask.structures import StereoFrame
+
+logger = logging.getLogger(__name__)
 
 
 class Rectification:
@@ -90,6 +93,37 @@ class Rectification:
         if frame.right is not None and self.right_map is not None:
             right = _remap(frame.right, self.right_map)
         return replace(frame, left=_remap(frame.left, self.left_map), right=right, rig=self.rig)
+
+
+class Rectifier:
+    """Frames whose rig is not rectified are; others pass. Plans anew only for another rig.
+
+    Args:
+        field_of_view: as for ``Rectification``.
+    """
+
+    def __init__(self, field_of_view: float = 0.0) -> None:
+        self.field_of_view = field_of_view
+        self._rectification: Rectification | None = None
+
+    def __call__(self, frame: StereoFrame) -> StereoFrame:
+        """A frame that is rectified.
+
+        Raises:
+            InputError: the frame has two images and the rig one camera, or as ``rectify``.
+        """
+        rig = frame.rig
+        if rig is None or rig.is_rectified:
+            return frame
+        if frame.right is not None and rig.right is None:
+            raise InputError(
+                f"{frame.name}: the rig describes one camera, the frame has two images. "
+                "Give the rig of the pair."
+            )
+        if self._rectification is None or self._rectification.source != rig:
+            logger.info("the rig is not rectified: its images are rectified before matching")
+            self._rectification = Rectification(rig, field_of_view=self.field_of_view)
+        return self._rectification.rectify(frame)
 
 
 def _resized(rig: Rig, size: tuple[int, int] | None) -> Rig:

@@ -121,7 +121,7 @@ def _two_paths(left: Path, right: Path) -> list[FrameSource]:
         raise InputError(f"expected two images or two folders, got {left} and {right}.")
     if left.is_dir():
         return _zip_images(_images(left), _images(right), left)
-    return [FrameSource(name=_plain(left.stem), left=left, right=right)]
+    return [FrameSource(name=plain_name(left.stem), left=left, right=right)]
 
 
 def _single_file(path: Path, layout: Layout | None, rig: Rig | None) -> FrameSource:
@@ -129,7 +129,7 @@ def _single_file(path: Path, layout: Layout | None, rig: Rig | None) -> FrameSou
         raise InputError(f"{path}: --layout pair needs two images, LEFT and RIGHT.")
     if layout is None and rig is not None and rig.size is not None:
         layout = "side-by-side" if _size_of(path) == (2 * rig.size[0], rig.size[1]) else "mono"
-    return FrameSource(name=_plain(path.stem), left=path, side_by_side=layout == "side-by-side")
+    return FrameSource(name=plain_name(path.stem), left=path, side_by_side=layout == "side-by-side")
 
 
 def _folder(root: Path, layout: Layout | None, rig: Rig | None) -> list[FrameSource]:
@@ -169,7 +169,7 @@ def _pairs_by_name(root: Path) -> list[FrameSource]:
         if partner in by_path:
             stem = path.relative_to(root).with_suffix("").as_posix()
             sources.append(
-                FrameSource(name=_plain(_SIDE.sub("", stem)), left=path, right=by_path[partner])
+                FrameSource(name=plain_name(_SIDE.sub("", stem)), left=path, right=by_path[partner])
             )
     return _unique(sources)
 
@@ -188,7 +188,7 @@ def _zip_images(left: Sequence[Path], right: Sequence[Path], root: Path) -> list
     partners = right if alone else [by_stem[path.stem] for path in left]
     return _unique(
         [
-            FrameSource(name=_plain(first.stem), left=first, right=second)
+            FrameSource(name=plain_name(first.stem), left=first, right=second)
             for first, second in zip(left, partners, strict=True)
         ]
     )
@@ -214,7 +214,7 @@ def _images(folder: Path) -> list[Path]:
     )
 
 
-def _plain(text: str) -> str:
+def plain_name(text: str) -> str:
     """A folder name from a path: no separators, no leftovers of a cut-out left or right."""
     name = re.sub(r'[\\/:*?"<>|\s]+', "_", text)
     name = re.sub(r"([_.-])[_.-]+", r"\1", name).strip("_.-")

@@ -79,7 +79,12 @@ def write_map(path: str | Path, values: FloatMap, *, png_scale: float = PNG_SCAL
     array = np.asarray(values, dtype=np.float32)
     if array.ndim != 2 or array.size == 0:
         raise InputError(f"{target}: expected a map of shape (H, W), got {array.shape}.")
-    steps = _to_png(target, array, png_scale) if suffix == ".png" else None
+    steps = None
+    if suffix == ".png":
+        try:
+            steps = to_steps(array, png_scale)
+        except InputError as error:
+            raise InputError(f"{target}: {error} Write .npy or .pfm.") from error
     with atomic_file(target) as staging:
         if steps is not None:
             write_image(staging, steps)
@@ -89,6 +94,24 @@ def write_map(path: str | Path, values: FloatMap, *, png_scale: float = PNG_SCAL
             # By handle: given a name, numpy would add its suffix to one in capitals.
             with staging.open("wb") as file:
                 np.save(file, array)
+
+
+def to_steps(values: FloatMap, scale: float) -> AnyArray:
+    """A map as KITTI's 16-bit steps, (H, W) uint16, 0 where it is unknown.
+
+    A known value below half a step becomes one step, so that it is not mistaken for unknown.
+
+    Raises:
+        InputError: a value does not fit.
+    """
+    known = np.isfinite(values)
+    steps = np.rint(np.where(known, values, 0).astype(np.float64) * scale)
+    if known.any() and (steps.min() < 0 or steps.max() > 65535):
+        raise InputError(
+            f"a 16-bit PNG holds 0 to {65535 / scale:g}, the map has "
+            f"{np.nanmin(values[known]):g} to {np.nanmax(values[known]):g}."
+        )
+    return np.where(known, np.maximum(steps, 1), 0).astype(np.uint16)
 
 
 def read_mask(path: str | Path) -> BoolMap:
@@ -276,17 +299,6 @@ def _write_pfm(path: Path, values: FloatMap) -> None:
     height, width = values.shape
     known = np.where(np.isfinite(values), values, np.inf).astype("<f4")
     path.write_bytes(f"Pf\n{width} {height}\n-1.0\n".encode("ascii") + known[::-1].tobytes())
-
-
-def _to_png(path: Path, values: FloatMap, scale: float) -> AnyArray:
-    known = np.isfinite(values)
-    steps = np.rint(np.where(known, values, 0).astype(np.float64) * scale)
-    if known.any() and (steps.min() < 0 or steps.max() > 65535):
-        raise InputError(
-            f"{path}: a 16-bit PNG holds 0 to {65535 / scale:g}, the map has "
-            f"{np.nanmin(values[known]):g} to {np.nanmax(values[known]):g}. Write .npy or .pfm."
-        )
-    return np.where(known, np.maximum(steps, 1), 0).astype(np.uint16)
 
 
 def _only_image(path: Path) -> MaskSet:

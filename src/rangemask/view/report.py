@@ -227,7 +227,7 @@ def _pictures(scene: Scene, links: _Links, colour_range: ColourRange | None) -> 
         link = links.to(file)
         if links.embed or link is None:
             image = draw()
-            source, (height, width) = _data_url(image), image.shape[:2]
+            source, (height, width) = data_url(image), image.shape[:2]
         else:
             source, (width, height) = link, links.size_of(file)
         yield Picture(
@@ -287,7 +287,8 @@ def _images(
         )
 
 
-def _data_url(image: ImageArray) -> str:
+def data_url(image: ImageArray) -> str:
+    """A picture inside a page."""
     buffer = io.BytesIO()
     # Full colour resolution: thin lines and coloured text are what these pictures are for.
     Image.fromarray(image).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)

@@ -62,14 +62,21 @@ def page_head(title: str, lines: Sequence[Line]) -> str:
     """Everything above the scenes: title, totals, warnings and, for several scenes, the list."""
     shown = [line for line in lines if not line.failed]
     return (
+        f"{html_head(title, _in_words(lines))}{_tiles(shown)}"
+        f"{warning_list(_totals(lines))}</header>\n<main>\n{_index(lines)}"
+    )
+
+
+def html_head(title: str, lead: str) -> str:
+    """The start of a page, up to within its header."""
+    return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="referrer" content="no-referrer">\n'
         f"<title>{text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f'<header class="top">\n<h1>{text(title)}</h1>\n'
-        f'<p class="lead">{text(_in_words(lines))}</p>\n{_tiles(shown)}'
-        f"{_warnings(_totals(lines))}</header>\n<main>\n{_index(lines)}"
+        f'<p class="lead">{text(lead)}</p>\n'
     )
 
 
@@ -87,13 +94,13 @@ def scene_article(number: int, scene: Scene, line: Line, pictures: Iterable[Pict
     """One scene: pictures, objects, rig and provenance."""
     size = f"{scene.frame.width} × {scene.frame.height} px"
     when = "" if scene.frame.timestamp_s is None else f" · {scene.frame.timestamp_s:.3f} s"
-    figures = [_figure(picture) for picture in pictures]
+    figures = [figure_html(picture) for picture in pictures]
     return (
         f'<article class="card" id="scene-{number}" aria-labelledby="name-{number}">\n'
         f'<div class="scene-head"><h2 id="name-{number}">{text(scene.name)}</h2>'
-        f'<span class="soft">{text(size + when)} · {_count(len(scene.objects), "object")}</span>'
-        f"{_badge(scene.provenance.licence_class)}</div>\n"
-        f'{_warnings(line.warnings)}<div class="pictures n{len(figures)}">\n'
+        f'<span class="soft">{text(size + when)} · {count_of(len(scene.objects), "object")}</span>'
+        f"{badge(scene.provenance.licence_class)}</div>\n"
+        f'{warning_list(line.warnings)}<div class="pictures n{len(figures)}">\n'
         f"{''.join(figures)}</div>\n"
         f"{_objects(scene.objects, scene.name)}{_details(scene)}</article>\n"
     )
@@ -104,7 +111,7 @@ def failed_article(number: int, line: Line) -> str:
     return (
         f'<article class="card" id="scene-{number}" aria-labelledby="name-{number}">\n'
         f'<div class="scene-head"><h2 id="name-{number}">{text(line.name)}</h2></div>\n'
-        f"{_warnings(line.warnings)}</article>\n"
+        f"{warning_list(line.warnings)}</article>\n"
     )
 
 
@@ -120,10 +127,10 @@ def percent(value: float) -> str:
 
 def _in_words(lines: Sequence[Line]) -> str:
     found = sum(line.objects for line in lines)
-    frames = _count(len(lines), "frame")
+    frames = count_of(len(lines), "frame")
     failed = sum(line.failed for line in lines)
     left_out = f", {failed} of which could not be read" if failed else ""
-    return f"{_count(found, 'object')} in {frames}{left_out}."
+    return f"{count_of(found, 'object')} in {frames}{left_out}."
 
 
 def _tiles(lines: Sequence[Line]) -> str:
@@ -143,6 +150,11 @@ def _tiles(lines: Sequence[Line]) -> str:
         tiles.append(("Nearest", metres(near.nearest_m) + what))
     if shares:
         tiles.append(("Pixels measured", percent(sum(shares) / len(shares))))
+    return tiles_html(tiles)
+
+
+def tiles_html(tiles: Sequence[tuple[str, str]]) -> str:
+    """Numbers in large type; names as text, values as HTML."""
     inside = "".join(
         f'<div class="tile"><dt>{name}</dt><dd>{value}</dd></div>\n' for name, value in tiles
     )
@@ -161,11 +173,11 @@ def _totals(lines: Sequence[Line]) -> list[str]:
     other = sum(1 for line in lines if line.warnings and not line.failed)
     totals = []
     if failed:
-        totals.append(f"{_count(failed, 'frame')} could not be read.")
+        totals.append(f"{count_of(failed, 'frame')} could not be read.")
     if other:
         common = max(counts, key=lambda warning: counts[warning])
         which = f" The most common: {common}" if counts[common] > 1 else ""
-        totals.append(f"{_count(other, 'frame')} with warnings.{which}")
+        totals.append(f"{count_of(other, 'frame')} with warnings.{which}")
     return totals
 
 
@@ -188,11 +200,12 @@ def _index(lines: Sequence[Line]) -> str:
     )
     return (
         '<nav class="card" aria-label="Frames"><h2>Frames</h2>\n'
-        f"{_table(heads, rows, 'All frames of this report')}</nav>\n"
+        f"{table_html(heads, rows, 'All frames of this report')}</nav>\n"
     )
 
 
-def _figure(picture: Picture) -> str:
+def figure_html(picture: Picture) -> str:
+    """A picture with its caption."""
     image = (
         f'<img src="{html.escape(picture.source)}" alt="{text(picture.alternative)}" '
         f'width="{picture.width}" height="{picture.height}" loading="lazy">'
@@ -215,7 +228,7 @@ def _objects(things: Sequence[SceneObject], name: str) -> str:
         '<th scope="col" class="n">Valid pixels</th>'
         '<th scope="col" class="n">Width × height × depth</th>'
     )
-    return _table(heads, rows, f"Objects of {name}")
+    return table_html(heads, rows, f"Objects of {name}")
 
 
 def _object_row(thing: SceneObject, far_m: float) -> str:
@@ -294,7 +307,7 @@ def _provenance(provenance: Provenance) -> str:
         return '<p class="soft">Not recorded.</p>\n'
     rows = "".join(
         f'<tr><th scope="row">{text(model.role)}</th><td>{text(model.model)}</td>'
-        f"<td>{text(model.licence)} {_badge(model.licence_class)}</td>"
+        f"<td>{text(model.licence)} {badge(model.licence_class)}</td>"
         f'<td class="wrap">{_weights(model.weights, model.weights_sha256)}</td>'
         f'<td class="wrap">{text(_options(model.options)) or UNKNOWN}</td></tr>\n'
         for model in provenance.models
@@ -303,7 +316,7 @@ def _provenance(provenance: Provenance) -> str:
         '<th scope="col">Role</th><th scope="col">Model</th><th scope="col">Licence</th>'
         '<th scope="col">Weights</th><th scope="col">Options</th>'
     )
-    return _table(heads, rows, "Models and their licences")
+    return table_html(heads, rows, "Models and their licences")
 
 
 def _weights(name: str | None, digest: str | None) -> str:
@@ -317,21 +330,24 @@ def _options(options: dict[str, str | int | float | bool | None]) -> str:
     return ", ".join(f"{name} {value}" for name, value in options.items())
 
 
-def _table(heads: str, rows: str, caption: str) -> str:
+def table_html(heads: str, rows: str, caption: str) -> str:
+    """A table that scrolls, with a caption for those who cannot see it."""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}">'
         f"<table><thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     )
 
 
-def _warnings(warnings: Sequence[str]) -> str:
+def warning_list(warnings: Sequence[str]) -> str:
+    """Warnings as a list; nothing without them."""
     if not warnings:
         return ""
     inside = "".join(f"<li>{text(warning)}</li>" for warning in warnings)
     return f'<ul class="warnings" aria-label="Warnings">{inside}</ul>\n'
 
 
-def _badge(licence_class: str) -> str:
+def badge(licence_class: str) -> str:
+    """What a licence class allows, as a coloured word."""
     kind = licence_class if licence_class in {"commercial-ok", "research-only"} else "unknown"
     words = {
         "commercial-ok": "commercial use fine",
@@ -341,5 +357,6 @@ def _badge(licence_class: str) -> str:
     return f'<span class="badge {kind}">{words[kind]}</span>'
 
 
-def _count(number: int, what: str) -> str:
+def count_of(number: int, what: str) -> str:
+    """Such as 3 frames, or 1 frame."""
     return f"{number} {what}{'' if number == 1 else 's'}"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 from rangemask.errors import InputError
 from rangemask.geometry import Rig, depth_from_disparity
 from rangemask.structures import DepthMap, StereoFrame, StereoMatch
-
-logger = logging.getLogger(__name__)
 
 _ASSUMED_FOCAL_SHARE = 0.9
 """Focal length over image width of a common lens (58 degrees); only for frames without a rig."""
@@ -22,9 +18,6 @@ def depth_of_match(match: StereoMatch, frame: StereoFrame) -> DepthMap:
     """
     rig = frame.rig
     if rig is None:
-        logger.warning(
-            "%s: no rig was given, so there are no distances. Give one with --rig.", frame.name
-        )
         guess = assumed_rig(frame.width, frame.height)
         values = depth_from_disparity(match.disparity, guess)
         return DepthMap(
