@@ -53,6 +53,10 @@ def nano_sam2(seed: int = 0) -> Sam2Model:
     network = Sam2Model(image_config(SIZES["nano"]))
     randomise(network, seed)
     _tie(network)
+    with torch.no_grad():
+        # As sure of its masks as a trained one.
+        for part in network.mask_decoder.output_hypernetworks_mlps:
+            part.proj_out.weight.mul_(5)
     return network.eval().requires_grad_(False)
 
 

@@ -7,6 +7,7 @@ what no later frame will read is dropped as soon as that is known.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Sam2Video:
         cls,
         name: str,
         *,
-        checkpoint: str | None = None,
+        checkpoint: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> Sam2Video:
