@@ -83,6 +83,10 @@ def test_middlebury_at_several_sizes(truths: list[Truth], tmp_path: Path) -> Non
     data = open_middlebury(tmp_path)
     assert data.names == ("trainingH-Scene0", "trainingQ-Scene0")
     assert set(data.sequences) == {"Scene0"}, "one scene is one recording, whatever its size"
+    for i, name in enumerate(("trainingH", "trainingQ")):
+        scene = tmp_path / name / "Scene0"
+        scene.rename(scene.with_name("Scene0-" + ("perfect", "imperfect")[i]))
+    assert open_middlebury(tmp_path).sequences == ("Scene0", "Scene0")
 
 
 def test_middlebury_where_the_mask_is_all_there_is(truths: list[Truth], tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ much that people make.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rangemask.data.frame_sources import FrameSource, find_frames, find_rig_file
+from rangemask.data.label_sources import sequence_of
 from rangemask.data.map_files import MAP_SUFFIXES, read_depth, read_labels, read_masks
 from rangemask.data.readers.disparity_codes import read_coded
 from rangemask.data.readers.image_masks import SHAPE_ERRORS, mask_set, masks_by_id
@@ -44,7 +44,6 @@ _KINDS = {
 }
 _UNKNOWN = frozenset({"unknown", "unlabelled", "unlabeled", "ignore", "ignored", "void"})
 _IGNORED_ID = 255
-_NUMBER = re.compile(r"[_.-]*\d+$")
 _EXPECTED = "images/ (or left/ and right/) beside disparity/, depth/, masks/ or semantic/"
 
 
@@ -158,7 +157,7 @@ def open_folders(path: str | Path) -> ListedDataset:
     entries = [
         FolderEntry(
             name=frame_name(stem),
-            sequence=frame_name(Path(stem).parent) if "/" in stem else _NUMBER.sub("", stem),
+            sequence=frame_name(Path(stem).parent) if "/" in stem else sequence_of(stem),
             source=left,
             right=None if rights_folder is None else partner_of(left, stem, rights, rights_folder),
             rig=find_rig_file(root),

@@ -6,6 +6,7 @@ unknown), ``mask0nocc.png`` (255 seen by both cameras), ``calib.txt``.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from rangemask.data.readers.listed import (
@@ -19,6 +20,8 @@ from rangemask.errors import InputError
 
 _TRUTH = ("disp0GT.pfm", "disp0.pfm")
 _DEEPEST = 3
+# 2014 gives each scene twice: with exact calibration, and as a user would have it.
+_RECTIFICATION = re.compile(r"-(im)?perfect$")
 
 
 def looks_like_middlebury(path: Path) -> bool:
@@ -47,7 +50,7 @@ def open_middlebury(path: str | Path) -> ListedDataset:
         entries.append(
             StereoEntry(
                 name=name,
-                sequence=frame_name(scene.name),
+                sequence=frame_name(_RECTIFICATION.sub("", scene.name)),
                 left=left,
                 right=right,
                 disparity=_first_file(scene, _TRUTH),
