@@ -156,7 +156,7 @@ class Teachers:
         labels = FrameLabels()
         seen: DepthMap | None = None
         if self.stereo is not None and frame.right is not None:
-            match = self.stereo(frame)
+            match = possible(self.stereo(frame), frame.rig)
             weight, scores = self._weight(frame, match)
             quality |= {**stereo_quality(match, weight), **scores}
             seen = depth_of_match(match, frame)
@@ -205,6 +205,19 @@ class Teachers:
         if found.semantic is not None or self.config.labels is None:
             return found.semantic
         return painted(found.masks, self.config.labels)
+
+
+def possible(match: StereoMatch, rig: Rig | None) -> StereoMatch:
+    """A match without what would lie behind infinity; swapped images give much of that."""
+    doffs_px = 0.0 if rig is None or rig.right is None else rig.doffs_px
+    behind = match.disparity + np.float32(doffs_px) <= 0
+    if not behind.any():
+        return match
+    return replace(
+        match,
+        disparity=np.where(behind, np.float32(np.nan), match.disparity),
+        confidence=np.where(behind, np.float32(0), match.confidence),
+    )
 
 
 def painted(masks: MaskSet, classes: Sequence[str]) -> SemanticMap:
