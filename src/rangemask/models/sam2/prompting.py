@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class Sam2Features(NamedTuple):
     """(B, C / 4, 2h, 2w)"""
     fine: Tensor
     """(B, C / 8, 4h, 4w)"""
+    positions: Tensor
+    """(1, C, h, w), where in the image each place of the embedding is."""
 
 
 class Sam2Answer(NamedTuple):
@@ -70,7 +72,10 @@ def encode(network: Sam2Model, images: Tensor) -> Sam2Features:
     # Single images are frames without memory: an embedding of its own says so.
     nothing_yet = network.no_memory_embedding.view(1, -1, 1, 1)
     return Sam2Features(
-        levels[2] + nothing_yet, decoder.conv_s1(levels[1]), decoder.conv_s0(levels[0])
+        levels[2] + nothing_yet,
+        decoder.conv_s1(levels[1]),
+        decoder.conv_s0(levels[0]),
+        network.get_image_wide_positional_embeddings(),
     )
 
 
@@ -144,16 +149,50 @@ def _attended(
 ) -> tuple[Tensor, Tensor]:
     """Tokens (P, T, C) and image (P, h * w, C) after they have attended to each other."""
     tokens, dense = _prompt_tokens(network, points, labels, boxes, masks)
-    image = features.embedding + dense
-    if len(image) == 1:
-        image = image.expand(tokens.shape[1], -1, -1, -1)
-    tokens, image = network.mask_decoder.transformer(
-        point_embeddings=tokens,
-        image_embeddings=image,
-        image_positional_embeddings=network.get_image_wide_positional_embeddings(),
-        attention_similarity=None,
-    )
-    return tokens[0], image[:, 0]
+    image = (features.embedding + dense).flatten(2).transpose(1, 2)[:, None]
+    positions = features.positions.flatten(2).transpose(1, 2)[:, None]
+    transformer = network.mask_decoder.transformer
+    first, *others = transformer.layers
+    queries, image = _first_block(first, tokens, image, positions)
+    for layer in others:
+        queries, image, _ = layer(queries, image, tokens, positions, None)
+    seen, _ = transformer.final_attn_token_to_image(queries + tokens, image + positions, image)
+    return transformer.layer_norm_final_attn(queries + seen)[0], image[:, 0]
+
+
+def _first_block(
+    block: Any, tokens: Tensor, image: Tensor, positions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The first block of the two-way transformer, (1, P, T, C) and (P, 1, N, C).
+
+    All prompts meet the same image here, unless they bring masks, so that it is looked at once.
+
+    Args:
+        block: of transformers.
+        tokens: (1, P, T, C)
+        image: (1, 1, N, C), or (P, 1, N, C) where prompts have masks.
+        positions: (1, 1, N, C)
+    """
+    count = tokens.shape[1]
+    if len(image) == count:
+        queries, image, _ = block(tokens, image, tokens, positions, None)
+        return queries, image
+    queries, _ = block.self_attn(tokens, tokens, tokens)
+    queries = block.layer_norm1(queries)
+    # One attention with the tokens of all prompts, which do not see each other.
+    asking = (queries + tokens).flatten(1, 2)[:, None]
+    placed = image + positions
+    seen, _ = block.cross_attn_token_to_image(asking, placed, image)
+    queries = block.layer_norm2(queries + seen.view_as(queries))
+    queries = block.layer_norm3(queries + block.mlp(queries))
+    back = block.cross_attn_image_to_token
+    heads = (-1, (back.num_attention_heads, back.head_dim))
+    asked = back.q_proj(placed[0]).unflatten(*heads).transpose(1, 2)
+    key = back.k_proj(queries + tokens)[0].unflatten(*heads).transpose(1, 2)
+    value = back.v_proj(queries)[0].unflatten(*heads).transpose(1, 2)
+    told = F.scaled_dot_product_attention(asked.expand(count, -1, -1, -1), key, value)
+    seen = back.o_proj(told.transpose(1, 2).flatten(2))
+    return queries, block.layer_norm4(image + seen[:, None])
 
 
 def _prompt_tokens(

@@ -243,7 +243,11 @@ def test_a_thing_seen_in_two_crops_is_one(network: Any, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(automatic, "decode_sure", same_in_all)
     config = AutomaticConfig(
-        points_per_side=4, crop_layers=1, crop_overlap=1.0, crop_points_divisor=2
+        points_per_side=4,
+        points_per_batch=16,
+        crop_layers=1,
+        crop_overlap=1.0,
+        crop_points_divisor=2,
     )
     # Crops that overlap by all of the image are the image.
     assert len(find_everything(network, picture(80, 80), config)) == 1

@@ -26,7 +26,7 @@ def load(case: Any, folder: Path) -> Any:
 
 
 def check_features(encoded: Sam2Image, case: Any) -> None:
-    embedding, middle, fine = (level[0].numpy() for level in encoded.features)
+    embedding, middle, fine = (level[0].numpy() for level in encoded.features[:3])
     assert relative_error(embedding[::16], case["image_embed"]) < 1e-5
     assert relative_error(fine[::8, ::8, ::8], case["high_res_0"]) < 1e-5
     assert relative_error(middle[::8, ::4, ::4], case["high_res_1"]) < 1e-5

@@ -121,7 +121,7 @@ def test_padding_is_as_if_it_were_not_there(encoded: Sam2Image) -> None:
 
 
 def test_more_prompts_than_go_at_once(encoded: Sam2Image) -> None:
-    count = image.PER_BATCH + 3
+    count = image.batch_size(torch.device("cpu")) + 3
     boxes = [[i, 0.0, i + 30.0, 40.0] for i in range(count)]
     many = encoded.predict(boxes=boxes)
     assert many.masks.shape[0] == count

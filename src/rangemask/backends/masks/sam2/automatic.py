@@ -17,7 +17,7 @@ from torchvision.ops import batched_nms, masks_to_boxes  # type: ignore[import-u
 from transformers import Sam2Model
 
 from rangemask.backends.masks.sam2.cleaning import Crop, distinct, full_size
-from rangemask.backends.masks.sam2.image import encode_image, side_px
+from rangemask.backends.masks.sam2.image import batch_size, encode_image, side_px
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import ImageArray
 from rangemask.models.sam2.prompting import computing, decode_sure, stability
@@ -41,8 +41,8 @@ class AutomaticConfig:
 
     points_per_side: int = 32
     """The grid has as many points squared."""
-    points_per_batch: int = 32
-    """Points that are decoded at once; more take more memory."""
+    points_per_batch: int | None = None
+    """Points that are decoded at once; more take more memory. None for what suits the device."""
     min_iou: float = 0.8
     """Masks whose fit the model itself guesses to be worse are left out."""
     min_stability: float = 0.95
@@ -63,8 +63,10 @@ class AutomaticConfig:
     """In layer i the grid's side has fewer points by this to the power of i."""
 
     def __post_init__(self) -> None:
-        for name in ("points_per_side", "points_per_batch", "max_masks", "crop_points_divisor"):
+        for name in ("points_per_side", "max_masks", "crop_points_divisor"):
             _check_whole(name, getattr(self, name), least=1)
+        if self.points_per_batch is not None:
+            _check_whole("points_per_batch", self.points_per_batch, least=1)
         for name in ("min_region_px", "crop_layers"):
             _check_whole(name, getattr(self, name), least=0)
         for name in ("min_iou", "min_stability", "nms_iou", "crop_overlap"):
@@ -157,7 +159,7 @@ def _candidates(
     grid = _grid(side, side_px(network), features.embedding.device)
     pool: _Candidates | None = None
     with torch.inference_mode(), computing(network):
-        for points in grid.split(config.points_per_batch):
+        for points in grid.split(config.points_per_batch or batch_size(grid.device)):
             answer = decode_sure(network, features, points, config.min_iou)
             stable = stability(answer.logits.flatten(1), config.stability_delta)
             inside = answer.logits > 0

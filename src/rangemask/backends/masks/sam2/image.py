@@ -34,6 +34,13 @@ from rangemask.models.sam2.prompting import (
 
 PER_BATCH = 32
 """Prompts that the decoder sees at once: some 15 MB each."""
+PER_BATCH_ON_CPU = 4
+"""More do not fit into its cache, and take longer each."""
+
+
+def batch_size(device: torch.device) -> int:
+    """How many prompts are best decoded at once."""
+    return PER_BATCH_ON_CPU if device.type == "cpu" else PER_BATCH
 
 
 def encode_image(network: Sam2Model, image: ImageArray) -> Sam2Features:
@@ -199,5 +206,5 @@ def _alike(prompts: Prompts) -> Iterator[tuple[Tensor, int]]:
     else:
         counts = (prompts.labels[0] >= 0).sum(1)
     for count in counts.unique().tolist():
-        for rows in torch.nonzero(counts == count)[:, 0].split(PER_BATCH):
+        for rows in torch.nonzero(counts == count)[:, 0].split(batch_size(counts.device)):
             yield rows, count
