@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rangemask.errors import OutputError
+
+_umask_lock = threading.Lock()
 
 
 @contextmanager
@@ -91,8 +94,9 @@ def _swap_in(staging: Path, target: Path) -> None:
 
 def _open_up(path: Path, mode: int) -> None:
     """Temporary files are private; give the result the rights that a plain write would."""
-    umask = os.umask(0)
-    os.umask(umask)
+    with _umask_lock:  # which can be read by writing it only
+        umask = os.umask(0)
+        os.umask(umask)
     path.chmod(mode & ~umask)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from rangemask.errors import InputError
@@ -44,7 +45,9 @@ class LocalRunner:
     def run(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Do all tasks that nobody else is doing, then wait for those."""
         busy = []
-        for task in tasks:
+        for task, following in zip_longest(tasks, tasks[1:]):
+            if following is not None:
+                self._worker.read_ahead(following)
             outcome = self._worker(task)
             if outcome.what == "busy":
                 busy.append(task)

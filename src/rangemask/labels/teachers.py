@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -77,29 +78,26 @@ class Teachers:
         self.config = config
         self._rig = None if rig is None else _short_hash(rig_to_json(rig))
         self._shared: dict[str, Any] = {}
-        self.stereo: StereoMatcher | None = self._load("stereo", config.stereo)
+        self.stereo: StereoMatcher | None = self._load(
+            "stereo", config.stereo, config.stereo_options
+        )
         self.second: StereoMatcher | None = self._load("stereo", config.second_stereo)
         self.depth: DepthModel | None = self._load("depth", config.depth)
-        self.masks: Segmenter | None = self._load("masks", config.masks)
+        self.masks: Segmenter | None = self._load("masks", config.masks, config.mask_options)
         self._rectify = Rectifier(config.field_of_view)
         wanted = config.left_right
         itself = config.stereo in _LOOK_BACK_THEMSELVES
         self._looks_back = wanted == "on" or (wanted == "auto" and not itself)
 
-    def _load(self, role: Role, name: str | None) -> Any:
+    def _load(
+        self, role: Role, name: str | None, options: Mapping[str, Any] = MappingProxyType({})
+    ) -> Any:
         if name is None:
             return None
-        config = self.config
-        options = {"stereo": config.stereo_options, "masks": config.mask_options}.get(role, {})
-        if name == config.second_stereo and name != config.stereo:
-            options = {}
         if name in WITHOUT_WEIGHTS:
             return load(role, name, options=options)
-        return load(
-            *(role, name, None, config.device, config.precision),
-            options=options,
-            shared=self._shared,
-        )
+        device, precision = self.config.device, self.config.precision
+        return load(role, name, None, device, precision, options=options, shared=self._shared)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from rangemask.geometry import Rig
 from rangemask.geometry.arrays import ImageArray
 from rangemask.labels.config import LabelConfig
 from rangemask.labels.teachers import Judged, Teachers
+from rangemask.structures import StereoFrame
 from rangemask.structures.images import MAX_PIXELS
 
 logger = logging.getLogger(__name__)
@@ -81,6 +83,12 @@ class ConflictError(InputError):
     """Somebody labels the same data set in another way at the same time."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    frame: StereoFrame
+    seen: list[list[Any]]
+
+
 class Worker:
     """Labels frames one after the other.
 
@@ -97,6 +105,8 @@ class Worker:
         self.teachers = Teachers(job.config, job.rig)
         self.recipes = self.teachers.recipes
         self._classes: tuple[str, ...] | None = None
+        self._reader = ThreadPoolExecutor(max_workers=1)
+        self._ahead: tuple[FrameSource, Future[_Read]] | None = None
 
     @property
     def plan(self) -> Plan:
@@ -148,6 +158,17 @@ class Worker:
         )
         self.store.commit(record, before=known)
 
+    def read_ahead(self, task: Task) -> None:
+        """Begin to read a frame that comes next, while another is looked at."""
+        # Mostly those that have a record are kept, and need not be read.
+        if self.store.record(task.source.name) is None:
+            self._ahead = (task.source, self._reader.submit(self._read, task.source))
+
+    def _read(self, source: FrameSource) -> _Read:
+        seen = sources_seen(source)  # before: what changes while it is read has changed
+        rig = self.job.rig if source.right is not None or source.side_by_side else None
+        return _Read(source.read(rig, max_pixels=self.job.max_pixels), seen)
+
     def _is_fresh(self, known: FrameRecord, source: FrameSource) -> bool:
         """Whether a frame's labels are there, whole, of these images and by these recipes."""
         if known.status == "failed" or not self.store.is_whole(known):
@@ -186,12 +207,12 @@ class Worker:
         return replace(record, status="labelled", reason="")
 
     def _label(self, task: Task, known: FrameRecord | None) -> FrameRecord:
-        job, source = self.job, task.source
-        before = sources_seen(source)
-        frame = source.read(
-            job.rig if source.right is not None or source.side_by_side else None,
-            max_pixels=job.max_pixels,
-        )
+        source, ahead = task.source, self._ahead
+        if ahead is not None and ahead[0] == source:
+            self._ahead, read = None, ahead[1].result()
+        else:
+            read = self._read(source)
+        frame = read.frame
         judged = self.teachers(frame)
         images = self._write_images(source, judged, changed=judged.frame is not frame)
         if self._classes is None:
@@ -210,7 +231,7 @@ class Worker:
             images=images,
             files={**kept, **files},
             quality={**quality, **judged.quality},
-            seen={"sources": before},
+            seen={"sources": read.seen},
         )
         return self._judged(record)
 
