@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from rangemask.backends.options import LoadOptions, check_aspect, make_config
+from rangemask.backends.passports import published_passport
 from rangemask.backends.protocols import Detections
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import ImageArray
 from rangemask.models.grounding_dino import GroundingDino, load_grounding_dino, match
 from rangemask.models.placement import find_precision
-from rangemask.models.published import PUBLISHED
-from rangemask.models.weights import sha256_of
 from rangemask.structures import Passport
 
 SEPARATOR = ". "
@@ -220,15 +219,8 @@ def build(given: LoadOptions, **options: Any) -> GroundingDinoDetector:
     model = load_grounding_dino(given.name, checkpoint=given.checkpoint, device=given.device)
     # Boxes suffer from half precision more than masks do, so that it has to be asked for.
     wanted = "float32" if given.precision == "auto" else given.precision
-    published = PUBLISHED[given.name]
-    passport = Passport(
-        role="text",
-        model=given.name,
-        licence=published.licence,
-        licence_class=published.terms,
-        weights=model.source.name,
-        weights_sha256=sha256_of(model.source),
-        options={"precision": given.precision, **asdict(config)},
+    passport = published_passport(
+        "text", given.name, model.source, {"precision": given.precision, **asdict(config)}
     )
     dtype = find_precision(wanted, model.network.device)
     return GroundingDinoDetector(model, passport, config, dtype)

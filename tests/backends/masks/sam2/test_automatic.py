@@ -352,6 +352,13 @@ def test_impossible_options_are_refused(options: dict[str, Any], words: str) -> 
         Sam2MasksConfig(**options)
 
 
+def test_a_network_that_is_sure_of_nothing_finds_nothing(network: Any) -> None:
+    segmenter = Sam2Segmenter(network, PASSPORT, Sam2MasksConfig(min_iou=1.0, points_per_side=2))
+    found = segmenter(StereoFrame(picture(60, 90)))
+    assert len(found) == 0
+    assert (found.masks.height, found.masks.width) == (60, 90)
+
+
 def test_strips_are_refused(network: Any) -> None:
     segmenter = Sam2Segmenter(network, PASSPORT)
     with pytest.raises(InputError, match=r"16 times as long as wide"):

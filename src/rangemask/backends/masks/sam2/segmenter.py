@@ -12,14 +12,20 @@ from rangemask.backends.masks.sam2.automatic import LABEL, AutomaticConfig, find
 from rangemask.backends.masks.sam2.image import Sam2Image, encode_image
 from rangemask.backends.masks.sam2.labelled import segment_boxes
 from rangemask.backends.options import LoadOptions, make_config
+from rangemask.backends.passports import published_passport
 from rangemask.backends.protocols import TextDetector
 from rangemask.backends.registry import GROUNDING_DINO, load
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import ImageArray
-from rangemask.models.published import PUBLISHED
 from rangemask.models.sam2.loading import load_sam2
-from rangemask.models.weights import sha256_of
-from rangemask.structures import DepthMap, Passport, Provenance, Segmentation, StereoFrame
+from rangemask.structures import (
+    DepthMap,
+    MaskSet,
+    Passport,
+    Provenance,
+    Segmentation,
+    StereoFrame,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +111,8 @@ class Sam2Segmenter:
         if labels is None or _means_everything(labels):
             return Segmentation(find_everything(self.network, frame.left, self.config))
         found = self._text()(frame.left, labels)
+        if not len(found):
+            return Segmentation(MaskSet(frame.height, frame.width))
         masks = segment_boxes(
             self.encode(frame.left),
             found,
@@ -176,18 +184,9 @@ def build(given: LoadOptions, **options: Any) -> Sam2Segmenter:
         device=given.device,
         precision=given.precision,
     )
-    published = PUBLISHED[given.name]
-    passport = Passport(
-        role="masks",
-        model=given.name,
-        licence=published.licence,
-        licence_class=published.terms,
-        weights=source.name,
-        weights_sha256=sha256_of(source),
-        options={
-            "precision": given.precision,
-            **{entry.name: getattr(config, entry.name) for entry in fields(AutomaticConfig)},
-        },
+    automatic = {entry.name: getattr(config, entry.name) for entry in fields(AutomaticConfig)}
+    passport = published_passport(
+        "masks", given.name, source, {"precision": given.precision, **automatic}
     )
 
     def detector() -> TextDetector:
