@@ -138,7 +138,7 @@ def _print_import(report: ImportReport, *, dry_run: bool) -> None:
         f"{len(names)} {what.replace('_', ' ')}" for what, names in sorted(report.frames.items())
     )
     lines = [
-        f"{'would be ' if dry_run else ''}frames: {counts or 'none'}",
+        f"frames{' (nothing was written)' if dry_run else ''}: {counts or 'none'}",
         f"masks: {report.kept} kept, {report.changed} changed, {report.new} new, "
         f"{report.deleted} deleted",
     ]

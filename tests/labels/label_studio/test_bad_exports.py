@@ -266,6 +266,14 @@ def test_a_frame_that_is_gone(store: Path) -> None:
     assert "no masks of this frame any more" in report.problems["frame 0"]
 
 
+@pytest.mark.parametrize("name", ["frame 7", "n" * 5000, "nul\0"])
+def test_a_frame_that_never_was(store: Path, name: str) -> None:
+    tasks = annotated(exported(store))
+    tasks[0]["data"]["rangemask"]["frame"] = name
+    report = import_tasks(store, written(store, tasks))
+    assert "no masks of this frame any more" in report.problems[name]
+
+
 def test_a_recipe_that_is_lost(store: Path) -> None:
     tasks = annotated(exported(store), lambda regions: regions.pop())
     data = json.loads((store / "manifest.json").read_text())

@@ -17,6 +17,8 @@ from rangemask.data.store import FrameLabels, FrameRecord, Kind, LabelFile, Labe
 from rangemask.data.store.files import Encoded, encode, read_file
 from rangemask.data.store.manifest import Manifest, read_manifest
 from rangemask.errors import InputError
+from rangemask.geometry import Rig
+from rangemask.labels.label_studio.distances import with_distances
 from rangemask.labels.label_studio.marker import Marker, store_id
 from rangemask.labels.label_studio.merging import Merged, merge
 from rangemask.labels.label_studio.regions import MaskFile
@@ -131,6 +133,7 @@ class _Importer:
         self._manifest = manifest
         self._options = options
         self._recipes: dict[str, Recipe] = {}
+        self._rig = None if manifest.rig is None else Rig.load(store.root / manifest.rig)
 
     def take(self, task: Mapping[str, Any], report: ImportReport) -> None:
         """Take a task; one that cannot be taken becomes a problem of the report."""
@@ -142,6 +145,7 @@ class _Importer:
         if annotation.others:
             report.several.append(name)
         try:
+            _checked(self._store.record(name), marker, annotation)  # before its name becomes a file
             with self._claimed(name):
                 what, merged = self._take(marker, annotation)
         except InputError as error:
@@ -204,7 +208,9 @@ class _Importer:
         classes = self._manifest.classes
         masks = merged.masks(file.masks.height, file.masks.width, classes)
         details = _details(before, merged, marker, annotation)
-        text = json.dumps({**file.data, "annotations": merged.rows}, allow_nan=False) + "\n"
+        root = self._store.root
+        rows = with_distances(merged.rows, masks, file.rows, before, root, self._rig)
+        text = json.dumps({**file.data, "annotations": rows}, allow_nan=False) + "\n"
         encoded: dict[Kind, Encoded] = {"masks": Encoded(".json", text.encode(), details)}
         semantic = self._semantic(before, file.masks, masks)
         if semantic is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from rangemask.errors import InputError
 from rangemask.labels.label_studio.marker import Marker
 
 _CHUNK = 1 << 20
+_SPACES = re.compile(r"\s*")
 _SCHEMES = frozenset({"http", "https", "s3", "gs", "azure-blob", "redis"})
 _SERVER_PATHS = ("/data/local-files/", "/data/upload/", "/tasks/", "/api/")
 _MIN_KEYS = frozenset({"annotation_id", "annotator", "annotators"})
@@ -205,30 +207,34 @@ def _elements(path: Path, file: TextIO) -> Iterator[dict[str, Any]]:
             f"{path}: not a list of tasks. Export from Label Studio as JSON (not JSON-MIN, COCO or "
             "CSV)."
         )
-    text, first = text[1:], True
+    at, wanted = 1, ""
     while True:
-        text = text.lstrip()
+        start = _after_spaces(text, at)
+        if text[start : start + 1] == "]":
+            return
+        if wanted and text[start : start + 1] not in {wanted, ""}:
+            raise InputError(f"{path}: damaged: expected a comma between two tasks.")
         try:
-            if text.startswith("]"):
-                return
-            task, end = decoder.raw_decode(text if first else text.removeprefix(",").lstrip())
-            if not first and not text.startswith(","):
-                raise InputError(f"{path}: damaged: expected a comma between two tasks.")
-            text = (text if first else text.removeprefix(",").lstrip())[end:]
+            task, end = decoder.raw_decode(text, _after_spaces(text, start + len(wanted)))
         except json.JSONDecodeError as error:
-            more = file.read(max(_CHUNK, len(text)))
+            more = file.read(max(_CHUNK, len(text) - at))
             if not more:
                 raise InputError(
                     f"{path}: the file is cut off, or is not JSON ({error})."
                 ) from error
-            text += more
+            text, at = text[at:] + more, 0
             continue
         except RecursionError as error:
             raise InputError(f"{path}: not an export of Label Studio: nested too deep.") from error
         if not isinstance(task, dict):
             raise InputError(f"{path}: expected a list of tasks, found a {type(task).__name__}.")
-        first = False
+        at, wanted = end, ","
         yield task
+
+
+def _after_spaces(text: str, at: int) -> int:
+    found = _SPACES.match(text, at)
+    return at if found is None else found.end()
 
 
 def _list_of(values: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
