@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from rangemask.backends import registry
 from rangemask.backends.options import LoadOptions
@@ -465,3 +466,29 @@ def test_a_bent_model_fills_a_rendered_room_better_than_the_matcher_alone() -> N
 
     assert error(filled) < 0.08
     assert error(filled) < 0.7 * error(guessing)
+
+
+class Networked:
+    """A matcher with a network that notes where it is."""
+
+    def __init__(self, matcher: SgbmMatcher) -> None:
+        self.matcher = matcher
+        self.networks: tuple[object, ...] = ()
+        self.passport = matcher.passport
+
+    def __call__(self, frame: StereoFrame) -> StereoMatch:
+        if len(self.networks) == 1:
+            self.networks = ()
+            raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
+        return self.matcher(frame)
+
+
+def test_memory_that_runs_out_is_tried_again_and_a_budget_must_be_an_amount(
+    frame: StereoFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    matcher = Networked(SgbmMatcher())
+    matcher.networks = (torch.nn.Linear(1, 1),)
+    assert Pipeline(matcher, masks=None)(frame).disparity is not None
+    assert "the other models make room" in caplog.text
+    with pytest.raises(InputError, match="a memory budget is an amount such as 6GB"):
+        Pipeline(masks=None, memory_budget="lots")

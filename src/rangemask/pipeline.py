@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from rangemask._version import __version__
 from rangemask.backends.protocols import DepthKindError, DepthModel, Segmenter, StereoMatcher
 from rangemask.backends.registry import WITHOUT_WEIGHTS, Role, load
+from rangemask.backends.residence import Residence
 from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.camera.rectify import Rectifier
 from rangemask.errors import InputError
@@ -103,6 +105,8 @@ class Pipeline:
             view without empty borders, 1 everything that the cameras saw.
         device: where networks run that are given by name: auto, cpu, cuda, cuda:1 or mps.
         precision: what they compute in: auto, float32, bfloat16 or float16.
+        memory_budget: of a CUDA device, such as ``"6GB"``: networks that do not fit together take
+            turns on it. Without it they all stay there, and make room only when memory runs out.
 
     Raises:
         UnknownNameError: a model's name is unknown.
@@ -122,6 +126,7 @@ class Pipeline:
         field_of_view: float = 0.0,
         device: str = "auto",
         precision: str = "auto",
+        memory_budget: int | str | None = None,
     ) -> None:
         if stereo is None and depth is None:
             raise InputError(
@@ -134,7 +139,8 @@ class Pipeline:
                 "matcher and a depth model, or leave it out."
             )
         # Roles that name one student share it, and the one pass that it makes over a frame.
-        named = _Loader(device, precision)
+        self._residence = Residence(memory_budget)
+        named = _Loader(device, precision, self._residence)
         self.stereo = named("stereo", stereo) if isinstance(stereo, str) else stereo
         self.masks = named("masks", masks) if isinstance(masks, str) else masks
         self.depth = named("depth", depth) if isinstance(depth, str) else depth
@@ -158,7 +164,7 @@ class Pipeline:
         match: StereoMatch | None = None
         passports: list[Passport] = []
         if frame.right is not None and self.stereo is not None:
-            match = self.stereo(frame)
+            match = self._residence.ask(self.stereo, partial(self.stereo, frame))
             depth = depth_of_match(match, frame)
             if frame.rig is None:
                 self._say_once(
@@ -167,7 +173,7 @@ class Pipeline:
                 )
             passports.append(self.stereo.passport)
         elif self.depth is not None:
-            depth = self.depth(frame)
+            depth = self._residence.ask(self.depth, partial(self.depth, frame))
             passports.append(self.depth.passport)
         else:
             raise InputError(
@@ -216,7 +222,7 @@ class Pipeline:
                 frame.name,
             )
             return None
-        mono = model(frame)
+        mono = self._residence.ask(model, partial(model, frame))
         try:
             return fill_depth(depth, mono, self.fusion.filling, occluded=match.occluded)
         except AlignmentError as error:
@@ -256,7 +262,9 @@ class Pipeline:
         if self.masks is None:
             return Segmentation(MaskSet(frame.height, frame.width))
         try:
-            return self.masks(frame, depth=depth, labels=self.labels)
+            call = partial(self.masks, frame, depth=depth, labels=self.labels)
+            found: Segmentation = self._residence.ask(self.masks, call)
+            return found
         except DepthKindError as error:
             # The default segmenter must not keep a photograph from being measured at all.
             self._say_once("%s Nothing is segmented.", str(error))
@@ -310,15 +318,18 @@ class Pipeline:
 class _Loader:
     """Loads the models of one pipeline by name."""
 
-    def __init__(self, device: str, precision: str) -> None:
+    def __init__(self, device: str, precision: str, residence: Residence) -> None:
         self.device = device
         self.precision = precision
+        self.residence = residence
         self.shared: dict[str, Any] = {}
 
     def __call__(self, role: Role, name: str) -> Any:
         if name in WITHOUT_WEIGHTS:
             return load(role, name)
-        return load(role, name, None, self.device, self.precision, shared=self.shared)
+        model = load(role, name, None, self.device, self.precision, shared=self.shared)
+        self.residence.admit(model)
+        return model
 
 
 def _nearness(thing: SceneObject) -> float:

@@ -89,6 +89,10 @@ def label(
     precision: Annotated[
         str, typer.Option("--precision", help="Of networks: auto, float32, bfloat16, float16.")
     ] = "auto",
+    memory_budget: Annotated[
+        str | None,
+        typer.Option("--memory-budget", help="Of a CUDA device, such as 6GB: networks take turns."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first frame that cannot be labelled.")
     ] = False,
@@ -120,6 +124,7 @@ def label(
         stereo_options={} if quality is None else {"quality": quality},
         device=device,
         precision=precision,
+        memory_budget=memory_budget,
         field_of_view=field_of_view,
     )
     options = RunOptions(

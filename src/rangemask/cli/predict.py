@@ -67,6 +67,10 @@ def predict(
         str,
         typer.Option("--precision", help="Of networks: auto, float32, bfloat16, float16."),
     ] = "auto",
+    memory_budget: Annotated[
+        str | None,
+        typer.Option("--memory-budget", help="Of a CUDA device, such as 6GB: networks take turns."),
+    ] = None,
     labels: Annotated[
         str | None, typer.Option("--labels", help="What to look for: person,chair.")
     ] = None,
@@ -132,6 +136,7 @@ def predict(
         fill=fill and depth is not None,
         device=device,
         precision=precision,
+        memory_budget=memory_budget,
         labels=None if labels is None else [name.strip() for name in labels.split(",")],
         fusion=FusionConfig(
             min_distance_m=min_distance,

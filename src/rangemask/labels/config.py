@@ -43,6 +43,8 @@ class LabelConfig:
     trust: TrustConfig = field(default_factory=TrustConfig)
     device: str = "auto"
     precision: str = "auto"
+    memory_budget: str | None = None
+    """Of a CUDA device, such as 6GB: teachers that do not fit together take turns."""
     field_of_view: float = 0.0
     """Of rectified images, for rigs that are not rectified, as in ``Pipeline``."""
 

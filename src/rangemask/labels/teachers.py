@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from rangemask._version import __version__
 from rangemask.backends.protocols import DepthModel, Segmenter, StereoMatcher
 from rangemask.backends.registry import WITHOUT_WEIGHTS, Role, load
+from rangemask.backends.residence import Residence
 from rangemask.backends.stereo.to_depth import depth_of_match
 from rangemask.camera.rectify import Rectifier
 from rangemask.data.store import FrameLabels, Kind, Recipe
@@ -34,6 +36,8 @@ from rangemask.structures import (
 )
 from rangemask.structures.scene_files import rig_to_json
 
+_Answer = TypeVar("_Answer")
+
 BACKGROUND = "background"
 """The class of what no mask covers, where masks become a semantic map."""
 UNKNOWN = "unknown"
@@ -50,6 +54,15 @@ class KnowsClasses(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """All labels that it gives, objects first."""
+        ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A segmenter that loads what labels need."""
+
+    def prepare(self, labels: Sequence[str] | None = None) -> None:
+        """Load it, so that the passport is complete before the first frame."""
         ...
 
 
@@ -78,6 +91,7 @@ class Teachers:
         self.config = config
         self._rig = None if rig is None else _short_hash(rig_to_json(rig))
         self._shared: dict[str, Any] = {}
+        self._residence = Residence(config.memory_budget)
         self.stereo: StereoMatcher | None = self._load(
             "stereo", config.stereo, config.stereo_options
         )
@@ -97,7 +111,11 @@ class Teachers:
         if name in WITHOUT_WEIGHTS:
             return load(role, name, options=options)
         device, precision = self.config.device, self.config.precision
-        return load(role, name, None, device, precision, options=options, shared=self._shared)
+        model = load(role, name, None, device, precision, options=options, shared=self._shared)
+        if isinstance(model, Prepares):
+            model.prepare(self.config.labels)
+        self._residence.admit(model)
+        return model
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -154,7 +172,7 @@ class Teachers:
         labels = FrameLabels()
         seen: DepthMap | None = None
         if self.stereo is not None and frame.right is not None:
-            match = possible(self.stereo(frame), frame.rig)
+            match = possible(self._ask(self.stereo, frame), frame.rig)
             weight, scores = self._weight(frame, match)
             quality |= {**stereo_quality(match, weight), **scores}
             seen = depth_of_match(match, frame)
@@ -162,11 +180,11 @@ class Teachers:
                 labels, disparity=match.disparity, confidence=match.confidence, weight=weight
             )
         if self.depth is not None:
-            mono = self.depth(frame)
+            mono = self._ask(self.depth, frame)
             labels = replace(labels, depth=mono)
             seen = mono if seen is None else seen
         if self.masks is not None:
-            found = self.masks(frame, depth=seen, labels=self.config.labels)
+            found = self._ask(self.masks, frame, depth=seen, labels=self.config.labels)
             quality |= mask_quality(found.masks)
             labels = replace(
                 labels,
@@ -176,17 +194,20 @@ class Teachers:
             )
         return Judged(frame=frame, labels=labels, quality=quality)
 
+    def _ask(self, model: Callable[..., _Answer], *frame: StereoFrame, **more: Any) -> _Answer:
+        return self._residence.ask(model, partial(model, *frame, **more))
+
     def _weight(self, frame: StereoFrame, match: StereoMatch) -> tuple[FloatMap, dict[str, float]]:
         opinions: list[FloatMap] = []
         scores: dict[str, float] = {}
         known = np.isfinite(match.disparity) & ~match.occluded & ~match.filled
         if self._looks_back and self.stereo is not None:
-            back = self.stereo(mirrored(frame)).disparity[:, ::-1]
+            back = self._ask(self.stereo, mirrored(frame)).disparity[:, ::-1]
             opinion = left_right(match.disparity, np.ascontiguousarray(back), self.config.trust)
             opinions.append(opinion)
             scores["left-right"] = rounded(agreeing(opinion, known))
         if self.second is not None:
-            second = self.second(frame)
+            second = self._ask(self.second, frame)
             opinion = agreement(match.disparity, second.disparity, self.config.trust)
             opinions.append(opinion)
             scores["agreement"] = rounded(agreeing(opinion, known))

@@ -72,6 +72,11 @@ class DepthAnythingModel:
         return self._passport
 
     @property
+    def networks(self) -> tuple[DepthAnything, ...]:
+        """What can be moved between devices."""
+        return (self.network,)
+
+    @property
     def metric(self) -> bool:
         """Whether it gives metres."""
         return self.network.depth.config.max_depth_m is not None

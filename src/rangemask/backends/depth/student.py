@@ -6,6 +6,7 @@ from typing import Any
 
 from rangemask.backends.options import LoadOptions, make_config
 from rangemask.backends.student import Student, StudentConfig, at_frame_size, shared_student
+from rangemask.models.rangemask import RangeMask
 from rangemask.structures import DepthMap, Passport, StereoFrame
 
 
@@ -35,6 +36,11 @@ class StudentDepth:
         """Whether it gives metres."""
         head = self.student.network.config.depth
         return head is not None and head.max_depth_m is not None
+
+    @property
+    def networks(self) -> tuple[RangeMask, ...]:
+        """What can be moved between devices."""
+        return (self.student.network,)
 
     def __call__(self, frame: StereoFrame) -> DepthMap:
         """Depth of the left image: metres, or relative inverse depth; the map says which."""

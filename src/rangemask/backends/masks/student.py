@@ -23,6 +23,7 @@ from rangemask.geometry.arrays import BoolMap, ImageArray
 from rangemask.models.heads.masks.merging import instances, masks_at_size
 from rangemask.models.heads.masks.promptable import PromptEmbedding
 from rangemask.models.heads.semantic import semantic_ids
+from rangemask.models.rangemask import RangeMask
 from rangemask.structures import (
     DepthMap,
     MaskSet,
@@ -88,10 +89,22 @@ class StudentSegmenter:
         return bool({"masks", "semantic"} & set(student.network.config.heads))
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """All labels that it gives, objects first."""
+        semantic = self.student.network.config.semantic
+        found = (*self.labels, *(() if semantic is None else semantic.classes))
+        return tuple(dict.fromkeys(found))
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The classes of its objects."""
         head = self.student.network.config.masks
         return () if head is None else head.classes
+
+    @property
+    def networks(self) -> tuple[RangeMask, ...]:
+        """What can be moved between devices."""
+        return (self.student.network,)
 
     def __call__(
         self,
@@ -163,8 +176,7 @@ class StudentSegmenter:
     def _checked(self, labels: Sequence[str] | None) -> Sequence[str]:
         if labels is None:
             return self.labels
-        semantic = self.student.network.config.semantic
-        known = dict.fromkeys((*self.labels, *(() if semantic is None else semantic.classes)))
+        known = self.classes
         unknown = [label for label in labels if label not in known]
         if unknown:
             raise InputError(

@@ -9,6 +9,7 @@ import numpy as np
 from rangemask.backends.options import LoadOptions, make_config
 from rangemask.backends.student import Student, StudentConfig, at_frame_size, shared_student
 from rangemask.errors import InputError
+from rangemask.models.rangemask import RangeMask
 from rangemask.structures import Passport, StereoFrame, StereoMatch
 
 
@@ -32,6 +33,11 @@ class StudentMatcher:
     def passport(self) -> Passport:
         """What it is and under which licence."""
         return self.student.passport("stereo", self.config)
+
+    @property
+    def networks(self) -> tuple[RangeMask, ...]:
+        """What can be moved between devices."""
+        return (self.student.network,)
 
     def __call__(self, frame: StereoFrame) -> StereoMatch:
         """Match one frame.
