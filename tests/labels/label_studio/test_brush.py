@@ -124,3 +124,9 @@ def test_runs_that_overshoot_speak() -> None:
 def test_a_mask_without_pixels_speaks() -> None:
     with pytest.raises(InputError, match="1 to 2"):
         encode_brush(np.zeros((0, 4), dtype=bool))
+
+
+def test_half_opaque_is_inside() -> None:
+    rgba = np.zeros((1, 3, 4), dtype=np.uint8)
+    rgba[0, :, 3] = 127, 128, 255
+    assert decode_brush(encode_values(rgba.ravel()), 1, 3).tolist() == [[False, True, True]]

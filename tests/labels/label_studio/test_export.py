@@ -193,3 +193,22 @@ def test_a_recipe_that_is_lost_is_still_named(store: Path) -> None:
     manifest["recipes"] = {}
     (store / "manifest.json").write_text(json.dumps(manifest))
     assert exported(store)[0]["predictions"][0]["model_version"] == key
+
+
+def test_two_first_exports_agree_on_the_id(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_late(source: Path, target: Path) -> None:
+        Path(target).write_text("a" * 32 + "\n")
+        raise FileExistsError(source)
+
+    monkeypatch.setattr("rangemask.labels.label_studio.marker.os.link", too_late)
+    assert exported(store)[0]["data"]["rangemask"]["store"] == "a" * 32
+
+
+def test_an_id_on_a_disk_without_links(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_links(source: Path, target: Path) -> None:
+        raise PermissionError(source, target)
+
+    monkeypatch.setattr("rangemask.labels.label_studio.marker.os.link", without_links)
+    found = exported(store)[0]["data"]["rangemask"]["store"]
+    assert (store / "label-studio-id.txt").read_text() == found + "\n"
+    assert not list(store.glob(".label-studio-id*"))

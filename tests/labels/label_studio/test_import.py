@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -335,3 +336,17 @@ def test_a_frame_that_was_killed_between_file_and_record(store: Path) -> None:
     assert LabelStore(store).is_whole(record_of(store))
     assert is_corrected(record_of(store).files["masks"])
     assert LabelStore(store).manifest.classes == CLASSES
+
+
+def test_a_frame_that_is_being_labelled_is_waited_for(store: Path) -> None:
+    path = written(store, annotated(exported(store), grow, frames=1))
+    reports: list[ImportReport] = []
+    worker = Thread(target=lambda: reports.append(import_tasks(store, path)))
+    with LabelStore(store).claim("frame 0") as ours:
+        assert ours
+        worker.start()
+        worker.join(0.3)
+        assert not reports
+        assert record_of(store).files["masks"].recipe in LabelStore(store).manifest.recipes
+    worker.join(20)
+    assert reports[0].frames["corrected"] == ["frame 0"]

@@ -80,7 +80,7 @@ def merge(
     regions = {region.id: region for region in regions_of(file, marker)}
     drawn = _drawn(file, regions, result)
     groups = _by_mask(file, marker, drawn)
-    shown = {index: [] for index in range(len(file.rows))}  # type: dict[int, list[Region]]
+    shown: list[list[Region]] = [[] for _ in file.rows]
     for region in regions.values():
         shown[region.index].append(region)
     rows: list[dict[str, Any]] = []

@@ -52,7 +52,7 @@ def pieces_of(mask: BoolMap, tolerance_px: float) -> list[Piece]:
         tolerance_px: how far an outline may be from the pixels' edges; 0 keeps every step.
     """
     least = (4 * tolerance_px) ** 2
-    found = list(_parts(mask, 0, 0))
+    found = list(_parts(*_cropped(mask)))
     large = [part for part in found if np.count_nonzero(part[2]) >= least]
     if not large and found:
         large = [max(found, key=lambda part: int(np.count_nonzero(part[2])))]
@@ -65,7 +65,7 @@ def pieces_of(mask: BoolMap, tolerance_px: float) -> list[Piece]:
             outline = _simple(_outline(_filled(pixels)), tolerance_px) + np.array([x, y])
             pieces.append(Piece(x, y, pixels, outline))
         else:
-            upper, lower = _parts(pixels[:row], x, y), _parts(pixels[row:], x, y + row)
+            upper, lower = _parts(x, y, pixels[:row]), _parts(x, y + row, pixels[row:])
             waiting += [*upper, *lower][::-1]
     return pieces
 
@@ -111,8 +111,19 @@ def same_points(one: Points, other: Points) -> bool:
     return one.shape == other.shape and bool((np.abs(one - other) <= SAME_PX).all())
 
 
-def _parts(mask: BoolMap, x: int, y: int) -> Iterator[tuple[int, int, BoolMap]]:
-    """Connected parts (by edges, not corners) with the place of their boxes."""
+def _cropped(mask: BoolMap) -> tuple[int, int, BoolMap]:
+    """The box of what is inside, which is mostly much less than the image, and its place."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return 0, 0, mask[:0, :0]
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, mask[y : rows[-1] + 1, x : columns[-1] + 1]
+
+
+def _parts(x: int, y: int, mask: BoolMap) -> Iterator[tuple[int, int, BoolMap]]:
+    """Connected parts (by edges, not corners) of a box at x, y, with their own boxes' places."""
+    if not mask.size:
+        return
     labels, boxes = _components(mask, connectivity=4)
     for number, (left, top, width, height, _) in enumerate(boxes[1:], start=1):
         crop = labels[top : top + height, left : left + width] == number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain, count, repeat
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,9 @@ def regions_of(file: MaskFile, marker: Marker) -> list[Region]:
             regions.append(Region(base, index, None))
             continue
         pieces = pieces_of(rle.decode(), marker.tolerance_px)
-        names = (f"{base}-{number}" for number in count(2))
-        free = (name for name in names if name not in bases)
-        regions += [
-            Region(base if first else next(free), index, piece)
-            for first, piece in zip(chain([True], repeat(False)), pieces, strict=False)
-        ]
+        further = (f"{base}-{number}" for number in count(2))
+        names = chain([base], (name for name in further if name not in bases))
+        regions += [Region(name, index, piece) for piece, name in zip(pieces, names, strict=False)]
     return regions
 
 
