@@ -122,10 +122,11 @@ def test_another_option_is_noticed_and_said(dataset: Path) -> None:
         label_dataset(dataset, LabelConfig())
     report = label_dataset(dataset, LabelConfig(), RunOptions(overwrite=True))
     assert report.done == {"labelled": 3}
-    (stereo,) = [
-        one for one in LabelStore(dataset).manifest.recipes.values() if "weight" in one.kinds
-    ]
-    assert stereo.models[0].options["quality"] == "best"
+    store = LabelStore(dataset)
+    record = store.record("f001")
+    assert record is not None
+    recipe = store.manifest.recipes[record.files["weight"].recipe]
+    assert recipe.models[0].options["quality"] == "best"
 
 
 def test_another_rig_is_noticed(dataset: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rangemask._version import __version__
-from rangemask.cli import demo, doctor, label, predict
+from rangemask.cli import demo, doctor, label, labelstudio, predict
 from rangemask.cli import eval as eval_command
 from rangemask.cli.console import print_error, start_logging
 from rangemask.errors import RangemaskError
@@ -26,6 +26,7 @@ app.command("demo")(demo.demo)
 app.command("predict")(predict.predict)
 app.add_typer(eval_command.app, name="eval", help="Measure predictions against ground truth.")
 app.command("label")(label.label)
+app.add_typer(labelstudio.app, name="labelstudio", help="Correct masks in Label Studio.")
 app.command("doctor")(doctor.doctor)
 
 

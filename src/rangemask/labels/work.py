@@ -230,7 +230,7 @@ class Worker:
             height=frame.height,
             images=images,
             files={**kept, **files},
-            quality={**quality, **judged.quality},
+            quality={**judged.quality, **quality},
             seen={"sources": read.seen},
         )
         return self._judged(record)

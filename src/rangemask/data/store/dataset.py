@@ -89,8 +89,10 @@ def open_labels(
     """
     folder = Path(root)
     manifest = read_manifest(folder)
-    if not manifest.complete:
-        manifest = with_frames(manifest, LabelStore(folder).records().values())
+    store = LabelStore(folder)
+    # A store that was sent on may lack its records; one that is being written has more of them.
+    if not manifest.complete or store.done > len(manifest.frames):
+        manifest = with_frames(manifest, store.records().values())
     wanted = {"labelled", "rejected"} if rejected else {"labelled"}
     records = tuple(
         record

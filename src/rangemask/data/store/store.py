@@ -12,7 +12,6 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -93,13 +92,15 @@ class LabelStore:
             OutputError: it cannot be written.
         """
         with self._alone():
-            records = self.records().values()
-            used = {file.recipe for record in records for file in record.files.values()}
-            now = self.manifest
-            recipes = {key: one for key, one in now.recipes.items() if key in used}
-            manifest = with_frames(replace(now, recipes=recipes), records)
+            # All recipes stay: another run may have said what it will do, and not done it yet.
+            manifest = with_frames(self.manifest, self.records().values())
             write_manifest(self.root, manifest)
             return manifest
+
+    @property
+    def done(self) -> int:
+        """How many frames have a record."""
+        return sum(1 for path in self._records.glob("*.json") if not path.name.startswith("."))
 
     def records(self) -> dict[str, FrameRecord]:
         """All frames that are done, by name; damaged records count as not there."""
