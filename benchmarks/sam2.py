@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", choices=list(SIZES), default="tiny")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--points", type=int, default=32)
-    parser.add_argument("--loop-points", type=int, default=4)
+    parser.add_argument("--loop-points", type=int, default=8)
     parser.add_argument("--width", type=int, default=1920)
     parser.add_argument("--height", type=int, default=1080)
     parser.add_argument("--device", default="cpu")

@@ -47,6 +47,55 @@ def test_every_published_entry_has_its_place(size: str, video: bool) -> None:
     assert shapes_of(found) == shapes_of(network.state_dict())
 
 
+def authors_trunk(size: str) -> dict[str, tuple[int, ...]]:
+    """Entries of an encoder by the authors' configuration and code, in their names."""
+    numbers = SIZES[size]
+    width, side = numbers.width, numbers.background
+    found: dict[str, tuple[int, ...]] = {
+        "pos_embed": (1, width, side, side),
+        "pos_embed_window": (1, width, 8, 8),
+        "patch_embed.proj.weight": (width, 3, 7, 7),
+        "patch_embed.proj.bias": (width,),
+    }
+    starts = [sum(numbers.blocks[:stage]) for stage in range(1, 4)]
+    for block in range(sum(numbers.blocks)):
+        out = 2 * width if block in starts else width
+        parts: dict[str, tuple[int, ...]] = {
+            "norm1": (width,),
+            "attn.qkv": (3 * out, width),
+            "attn.proj": (out, out),
+            "norm2": (out,),
+            "mlp.layers.0": (4 * out, out),
+            "mlp.layers.1": (out, 4 * out),
+        }
+        if out != width:
+            parts["proj"] = (out, width)
+        for part, shape in parts.items():
+            found[f"blocks.{block}.{part}.weight"] = shape
+            found[f"blocks.{block}.{part}.bias"] = shape[:1]
+        width = out
+    return {f"image_encoder.trunk.{name}": shape for name, shape in found.items()}
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_larger_sizes_have_their_places_too(size: str) -> None:
+    """Their lists are not at hand, but the encoders' entries follow from the configurations."""
+    tiny = shapes_of(listed("tiny"))
+    shapes = {n: s for n, s in tiny.items() if not n.startswith("image_encoder.trunk.")}
+    shapes |= authors_trunk(size)
+    for level in range(4):
+        channels = SIZES[size].width * 2 ** (3 - level)
+        shapes[f"image_encoder.neck.convs.{level}.conv.weight"] = (256, channels, 1, 1)
+    if size in {"tiny", "small"}:
+        assert shapes == shapes_of(listed(size))
+    weights = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    assert size_of(shapes) == size
+    with torch.device("meta"):
+        network = Sam2VideoModel(video_config(SIZES[size]))
+    found = canonical_sam2(weights, video=True)
+    assert shapes_of(found) == shapes_of(network.state_dict())
+
+
 @pytest.mark.parametrize(
     ("size", "millions"),
     [("tiny", 38.9), ("small", 46.0), ("base-plus", 80.8), ("large", 224.4)],
