@@ -58,7 +58,11 @@ def predict(
         ),
     ] = None,
     masks: Annotated[
-        str, typer.Option("--masks", help="Segmenter: geometry, student:PATH, or none.")
+        str,
+        typer.Option(
+            "--masks",
+            help="Segmenter: geometry, sam2.1-small[:FILE] (tiny, base-plus, large), student:PATH, none.",
+        ),
     ] = "geometry",
     device: Annotated[
         str, typer.Option("--device", help="Where networks run: auto, cpu, cuda, cuda:1, mps.")

@@ -75,7 +75,7 @@ class EncodedImage(Protocol):
         point_labels: Labels | None = None,
         boxes: Sequence[Sequence[float]] | NDArray[Any] | None = None,
         mask_input: NDArray[Any] | None = None,
-        multimask: bool = True,
+        multimask: bool = False,
     ) -> PromptAnswer:
         """Masks for prompts.
 

@@ -213,7 +213,7 @@ class StudentImage:
         point_labels: Labels | None = None,
         boxes: Sequence[Sequence[float]] | NDArray[Any] | None = None,
         mask_input: NDArray[Any] | None = None,
-        multimask: bool = True,
+        multimask: bool = False,
     ) -> PromptAnswer:
         """Masks for prompts; see ``EncodedImage.predict``.
 

@@ -84,6 +84,11 @@ class GroundingDinoDetector:
         """What it is and under which licence."""
         return self._passport
 
+    @property
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """What can be moved between devices."""
+        return (self.model.network,)
+
     def __call__(self, image: ImageArray, labels: Sequence[str]) -> Detections:
         """Find things by their names, best first.
 

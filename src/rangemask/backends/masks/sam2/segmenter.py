@@ -15,6 +15,7 @@ from rangemask.backends.options import LoadOptions, make_config
 from rangemask.backends.passports import published_passport
 from rangemask.backends.protocols import TextDetector
 from rangemask.backends.registry import GROUNDING_DINO, load
+from rangemask.backends.residence import HasNetworks
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import ImageArray
 from rangemask.models.sam2.loading import load_sam2
@@ -76,6 +77,17 @@ class Sam2Segmenter:
         if self._detector is None:
             return self._passport
         return _joined(self._passport, self._detector.passport)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All labels that it gives when none is asked for."""
+        return (LABEL,)
+
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        """What can be moved between devices, with the detector's once that is loaded."""
+        text = self._detector.networks if isinstance(self._detector, HasNetworks) else ()
+        return (self.network, *text)
 
     def prepare(self, labels: Sequence[str] | None = None) -> None:
         """Load what labels need, so that the passport is complete before the first frame.
