@@ -61,7 +61,7 @@ def predict(
         str,
         typer.Option(
             "--masks",
-            help="Segmenter: geometry, sam2.1-small[:FILE] (tiny, base-plus, large), student:PATH, none.",
+            help="Segmenter: geometry, sam2.1-small[:FILE] (tiny, large), student:PATH, or none.",
         ),
     ] = "geometry",
     device: Annotated[
