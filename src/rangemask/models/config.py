@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeAlias, get_args, get_type_hints
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 from rangemask.errors import InputError
 from rangemask.models.backbone import parse_name
@@ -17,6 +15,7 @@ from rangemask.models.heads.masks.automatic import MaskHeadConfig
 from rangemask.models.heads.masks.promptable import PromptHeadConfig
 from rangemask.models.heads.semantic import SemanticHeadConfig
 from rangemask.models.heads.stereo import StereoHeadConfig
+from rangemask.models.plain import from_plain
 from rangemask.models.presets import PATCH_PX
 
 HEADS = ("depth", "stereo", "masks", "prompts", "semantic", "fusion")
@@ -129,41 +128,5 @@ class RangeMaskConfig:
         Raises:
             InputError: an entry is unknown or impossible.
         """
-        config: RangeMaskConfig = _from_dict(cls, values, "config")
+        config: RangeMaskConfig = from_plain(cls, values, "config")
         return config
-
-
-def _from_dict(cls: Any, values: Any, where: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where} must be a table of settings, got {values!r}.")
-    known = [entry.name for entry in fields(cls)]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise InputError(f"{where} has no {', '.join(unknown)}; it knows {', '.join(known)}.")
-    hints = get_type_hints(cls)
-    read = {name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()}
-    try:
-        return cls(**read)
-    except TypeError as error:
-        raise InputError(f"{where}: {error}.") from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """A value of JSON as a field of that type wants it."""
-    options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    (kind,) = [option for option in options if option is not type(None)]
-    if dataclasses.is_dataclass(kind):
-        return _from_dict(kind, value, where)
-    origin = typing.get_origin(kind)
-    if origin is tuple and isinstance(value, Sequence) and not isinstance(value, str):
-        (item, *_) = get_args(kind)
-        return tuple(_value(item, part, f"{where}[{i}]") for i, part in enumerate(value))
-    if kind is float and type(value) is int:
-        return float(value)
-    if origin is None and isinstance(value, kind) and (kind is bool or type(value) is not bool):
-        return value
-    if origin is typing.Literal and value in get_args(kind):
-        return value
-    raise InputError(f"{where} must be {getattr(kind, '__name__', kind)}, got {value!r}.")

@@ -91,14 +91,19 @@ class RangeMask(nn.Module):
         self.freeze()
 
     def freeze(self) -> None:
-        """Freeze the backbone but for its last ``config.trained_blocks`` blocks."""
+        """Freeze the backbone but for its last ``config.trained_blocks`` blocks.
+
+        With all of its blocks everything learns, the embedding of patches and positions too.
+        """
         self.backbone.requires_grad_(False)
         trained = self.config.trained_blocks
         if trained > self.backbone.depth:
             raise InputError(
                 f"trained_blocks is {trained}, but the backbone has {self.backbone.depth} blocks."
             )
-        if trained:
+        if trained == self.backbone.depth:
+            self.backbone.requires_grad_(True)
+        elif trained:
             self.backbone.vit.blocks[-trained:].requires_grad_(True)
             self.backbone.vit.norm.requires_grad_(True)
 
