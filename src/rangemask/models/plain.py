@@ -39,6 +39,8 @@ def from_plain(cls: Any, values: Any, where: str) -> Any:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     """A value of JSON as a field of that type wants it."""
+    if hint is Any:
+        return value
     options = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in options:
         return None

@@ -157,7 +157,7 @@ def test_the_licence_stays_the_strictest(tmp_path: Path) -> None:
         manifest = LabelStore(store).manifest
         assert manifest.complete
         assert summary_of(manifest).licence_class == expected
-        (recipe,) = manifest.recipes.values()
+        recipe = manifest.recipes[manifest.frames[0].files["masks"].recipe]
         assert [model.role for model in recipe.models][-1] == "human"
         assert recipe.models[:-1] == models
 

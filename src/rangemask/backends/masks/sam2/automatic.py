@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms, masks_to_boxes  # type: ignore[import-untyped]
+from torchvision.ops import batched_nms, masks_to_boxes
 from transformers import Sam2Model
 
 from rangemask.backends.masks.sam2.cleaning import Crop, distinct, full_size
