@@ -17,6 +17,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from rangemask.errors import InputError
 from rangemask.models.blocks import Attention, Mlp, SwiGlu
@@ -132,8 +133,9 @@ class Backbone(nn.Module):
         prefix = self.vit.num_prefix_tokens
         tokens: dict[int, Tensor] = {}
         classes: dict[int, Tensor] = {}
+        recompute = self.vit.grad_checkpointing and torch.is_grad_enabled()
         for index, block in enumerate(self.vit.blocks[: max(wanted) + 1]):
-            hidden = block(hidden)
+            hidden = checkpoint(block, hidden, use_reentrant=False) if recompute else block(hidden)
             if index in wanted:
                 seen = self.vit.norm(hidden) if norm else hidden
                 classes[index] = seen[:, 0]

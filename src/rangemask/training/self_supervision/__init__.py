@@ -1,0 +1,1 @@
+"""The backbone learns from images without labels, and guards stop it before it forgets."""
