@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rangemask._version import __version__
-from rangemask.cli import demo, doctor, label, labelstudio, predict
+from rangemask.cli import demo, doctor, label, labelstudio, predict, train
 from rangemask.cli import eval as eval_command
 from rangemask.cli.console import print_error, start_logging
 from rangemask.errors import RangemaskError
@@ -27,6 +27,9 @@ app.command("predict")(predict.predict)
 app.add_typer(eval_command.app, name="eval", help="Measure predictions against ground truth.")
 app.command("label")(label.label)
 app.add_typer(labelstudio.app, name="labelstudio", help="Correct masks in Label Studio.")
+app.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
+    train.train
+)
 app.command("doctor")(doctor.doctor)
 
 

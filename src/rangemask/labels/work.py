@@ -11,15 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-import cv2
-import numpy as np
-
 from rangemask.data.frame_sources import FrameSource
 from rangemask.data.store import FileMark, FrameRecord, Kind, LabelFile, LabelStore, Recipe
-from rangemask.data.store.files import Encoded, encode
+from rangemask.data.store.files import encode, encode_image
 from rangemask.errors import InputError
 from rangemask.geometry import Rig
-from rangemask.geometry.arrays import ImageArray
 from rangemask.labels.config import LabelConfig
 from rangemask.labels.teachers import Judged, Teachers
 from rangemask.structures import StereoFrame
@@ -260,9 +256,9 @@ class Worker:
             if source.right is not None:
                 marks["right"] = self.store.write_image("right", name, source.right)
             return marks
-        marks = {"left": self.store.write_image(folder, name, _as_png(frame.left))}
+        marks = {"left": self.store.write_image(folder, name, encode_image(frame.left))}
         if frame.right is not None:
-            marks["right"] = self.store.write_image("right", name, _as_png(frame.right))
+            marks["right"] = self.store.write_image("right", name, encode_image(frame.right))
         return marks
 
 
@@ -304,12 +300,3 @@ def differing(records: Iterable[FrameRecord], recipes: Mapping[Kind, Recipe]) ->
         for key in others:
             counts[key] = counts.get(key, 0) + 1
     return counts
-
-
-def _as_png(image: ImageArray) -> Encoded:
-    done, data = cv2.imencode(
-        ".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    )
-    if not done:
-        raise InputError(f"an image of shape {np.shape(image)} could not be written as PNG.")
-    return Encoded(".png", data.tobytes(), {})

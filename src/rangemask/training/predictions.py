@@ -26,9 +26,9 @@ def keep_predictions(
 ) -> int:
     """Write ``NAME.npz`` for the first frames of a batch.
 
-    Each holds ``image`` (uint8) and, of what there is, ``depth``, ``true_depth``, ``disparity``,
-    ``true_disparity``, ``semantic``, ``true_semantic``, ``objects`` and ``true_objects`` (ids,
-    0 for none), all at a width of 320 px.
+    Each holds ``image`` (uint8) and, of what there is, ``depth_m`` or ``relative_depth``,
+    ``disparity``, ``semantic`` and ``objects`` (ids, 0 for none), each also as ``true_...``, all
+    at a width of 320 px.
 
     Returns:
         how many were written.
@@ -52,9 +52,11 @@ def _arrays_of(
     arrays: dict[str, Any] = {
         "image": (small.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     }
+    metric = config.depth is not None and config.depth.max_depth_m is not None
+    depth = "depth_m" if metric else "relative_depth"
     maps: dict[str, Tensor | None] = {
-        "depth": output.depth,
-        "true_depth": batch.depth,
+        depth: output.depth,
+        f"true_{depth}": batch.depth,
         "disparity": None if output.stereo is None else output.stereo.disparity_px,
         "true_disparity": batch.disparity,
         "true_semantic": batch.semantic,

@@ -18,7 +18,7 @@ from rangemask.data.coco_files import read_coco
 from rangemask.data.map_files import PNG_SCALE, read_depth, read_disparity, read_labels, to_steps
 from rangemask.data.store.record import Kind, LabelFile
 from rangemask.errors import InputError, RangemaskError
-from rangemask.geometry.arrays import AnyArray, FloatMap
+from rangemask.geometry.arrays import AnyArray, FloatMap, ImageArray
 from rangemask.structures import DepthMap, MaskSet, SemanticMap
 from rangemask.structures.images import read_array
 
@@ -191,6 +191,11 @@ def _png(values: AnyArray) -> bytes:
     if not done:
         raise InputError(f"a map of shape {values.shape} could not be written as PNG.")
     return encoded.tobytes()
+
+
+def encode_image(image: ImageArray) -> Encoded:
+    """(H, W, 3) uint8 RGB as PNG."""
+    return Encoded(".png", _png(cv2.cvtColor(image, cv2.COLOR_RGB2BGR)), {})
 
 
 def _ids_in(classes: Sequence[str], semantic: SemanticMap) -> AnyArray:

@@ -1,0 +1,80 @@
+"""Curves of a run as pictures: loss, accuracy, mean IoU, error in metres or px."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from rangemask.atomic import atomic_file
+from rangemask.training.run_folder import RunFolder
+
+PLOTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "loss.png": ("train/loss", "val/loss"),
+        "accuracy.png": ("val/pixel_accuracy", "val/delta1", "val/ap50"),
+        "miou.png": ("val/miou", "val/mask_iou"),
+        "rmse.png": ("val/rmse_m", "val/epe_px"),
+    }
+)
+"""Which numbers go into which picture; a picture of none of them is not drawn."""
+
+_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "train/loss": "training",
+        "val/loss": "validation",
+        "val/pixel_accuracy": "pixel accuracy",
+        "val/delta1": "depth within 25 %",
+        "val/ap50": "masks, AP50",
+        "val/miou": "classes, mean IoU",
+        "val/mask_iou": "masks, mean IoU",
+        "val/rmse_m": "depth, RMSE (m)",
+        "val/epe_px": "disparity, mean error (px)",
+    }
+)
+
+
+def write_plots(folder: RunFolder) -> list[Path]:
+    """Draw what the run has logged; gives the pictures."""
+    curves = read_curves(folder.metrics_csv)
+    written = []
+    for name, series in PLOTS.items():
+        found = {one: curves[one] for one in series if len(curves.get(one, ())) > 0}
+        if found:
+            written.append(_draw(folder.path / name, found))
+    return written
+
+
+def read_curves(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values by name."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    if not path.is_file():
+        return curves
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            step = int(float(row["step"]))
+            for name, value in row.items():
+                if name not in {"step", "epoch"} and value:
+                    curves.setdefault(name, []).append((step, float(value)))
+    return curves
+
+
+def _draw(path: Path, series: Mapping[str, list[tuple[int, float]]]) -> Path:
+    # Imported here, and without pyplot: no window system, no global state.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    for name, points in series.items():
+        steps, values = zip(*points, strict=True)
+        marker = "o" if len(points) < 40 else ""
+        axes.plot(steps, values, marker=marker, markersize=3, label=_NAMES.get(name, name))
+    axes.set_xlabel("optimiser steps")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    if path.stem == "loss" and min(value for points in series.values() for _, value in points) > 0:
+        axes.set_yscale("log")
+    with atomic_file(path) as staging:
+        figure.savefig(staging, format="png")
+    return path
