@@ -47,8 +47,8 @@ class PromptLossConfig:
     """Of the head's own estimate of its IoU."""
     kind: MaskLossKind = "focal"
     """Entropy of masks: plain or focal."""
-    iou_kind: QualityKind = "l1"
-    """Absolute error of the estimated IoU (SAM 2), or its square (Segment Anything)."""
+    iou_kind: QualityKind = "mse"
+    """Square of the error of the estimated IoU (Segment Anything), or its size (SAM 2)."""
     rounds: int = 1
     """How often the head is corrected after its first answer: with a point where it is wrong and
     its own mask. The first round has all masks of an ambiguous prompt, the others one; with 0
