@@ -127,7 +127,9 @@ def _named(
     learnt = there - set(val or ()) if train is None else set(train)
     held = there - learnt if val is None else set(val)
     if not learnt:
-        raise InputError("val names all sequences; nothing is left to train on.")
+        raise InputError(
+            "nothing is left to train on: name fewer sequences for val, or some for train."
+        )
     return _by_names(sequences, learnt, held)
 
 

@@ -61,14 +61,15 @@ class CropAndScale:
 
     probability: float = 1.0
     """Otherwise the whole picture is fitted in, as for validation."""
-    zoom: tuple[float, float] = (0.9, 1.6)
-    """Beyond the scale at which the whole picture fits in; log-uniform. Below 1 the picture
-    is smaller than its frame, and the rest repeats the border without labels."""
+    zoom: tuple[float, float] = (0.85, 1.6)
+    """Beyond the scale at which the picture just fills its frame; log-uniform. Below 1 it is
+    smaller, and the rest repeats the border without labels."""
     stretch: float = 0.1
     """Width over height changes by up to this share, either way."""
     metric_zoom: bool = True
-    """Divide depth by the zoom, so that a picture of twice the size is one from half as far by
-    the same camera: ``depth = fx * baseline / disparity`` goes on holding for the same rig."""
+    """Divide depth by how much larger the picture is than when the whole of it is fitted in (as
+    in validation): twice the size is half as far by the same camera, and
+    ``depth = fx * baseline / disparity`` goes on holding for the rig of the fitted picture."""
 
     def __post_init__(self) -> None:
         check_share(self, "probability")
@@ -80,8 +81,7 @@ class CropAndScale:
         if not happens(generator, self.probability):
             return fit(example, size)
         height, width = example.image.shape[-2:]
-        base = fit_scale(example, size)
-        zoom = base * log_uniform(generator, *self.zoom)
+        zoom = max(size[0] / height, size[1] / width) * log_uniform(generator, *self.zoom)
         half = math.sqrt(log_uniform(generator, 1 / (1 + self.stretch), 1 + self.stretch))
         window = (
             max(round(size[0] / (zoom / half)), 1),
@@ -91,7 +91,7 @@ class CropAndScale:
         cut = resized_window(example, top, left, window, size)
         if cut.depth is None or not self.metric_zoom:
             return cut
-        return replace(cut, depth=cut.depth / (size[1] / window[1] / base))
+        return replace(cut, depth=cut.depth * (fit_scale(example, size) * window[1] / size[1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,19 +64,21 @@ def right_sources(disparity: Tensor) -> Tensor:
         (H, W) int64: index into the left view's H * W pixels, -1 where no known one lands.
     """
     height, width = disparity.shape
-    row, column = torch.nonzero(torch.isfinite(disparity), as_tuple=True)
-    value = disparity[row, column]
+    pixels = height * width
+    value = torch.nan_to_num(disparity, nan=-1.0)
+    column = torch.arange(width)
     landing = torch.floor(column - value + 0.5).long()
-    seen = (landing >= 0) & (landing < width)
-    source, value = (row * width + column)[seen], value[seen]
-    target = (row * width + landing)[seen]
-    nearest = disparity.new_full((height * width,), -torch.inf)
-    nearest.scatter_reduce_(0, target, value, "amax")
-    wins = nearest[target] == value
-    shown = torch.full((height * width,), -1, dtype=torch.int64)
-    shown.scatter_reduce_(0, target[wins], source[wins], "amax")
-    shown, nearest = shown.view(height, width), nearest.view(height, width)
-    return shown.masked_fill(_cracks(nearest), -1)
+    seen = (value >= 0) & (landing >= 0)
+    source = torch.arange(pixels).view(height, width)
+    target = torch.where(seen, source - column + landing, pixels)
+    # Bits of floats that are not negative sort as the floats do: one number tells which surface
+    # is nearest and where it came from, and ties are broken the same way on every machine.
+    bits = value.clamp(min=0).view(torch.int32).long()
+    keys = torch.full((pixels + 1,), -1, dtype=torch.int64)
+    keys.scatter_reduce_(0, target.flatten(), ((bits << 32) | source).flatten(), "amax")
+    keys = keys[:-1].view(height, width)
+    nearest = (keys >> 32).int().view(torch.float32).masked_fill(keys < 0, -torch.inf)
+    return (keys & 0xFFFFFFFF).masked_fill((keys < 0) | _cracks(nearest), -1)
 
 
 def _cracks(nearest: Tensor) -> Tensor:
