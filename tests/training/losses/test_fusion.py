@@ -71,6 +71,23 @@ def test_of_a_pair_it_is_the_disparity(make_batch: Make) -> None:
         fusion_loss(output, make_batch(depth=disparity))
 
 
+def test_relative_depth_has_no_unit(make_batch: Make) -> None:
+    """So that scale and shift are free, of inverse depth and of what becomes it."""
+    inverse = 0.1 + torch.rand(2, 56, 56)
+    output = RangeMaskOutput(depth=3 * inverse + 2)
+    for batch, is_inverse in (
+        (make_batch(depth=1 / inverse), False),
+        (make_batch(depth=inverse), True),
+    ):
+        loss = fusion_loss(output, batch, inverse_truth=is_inverse)
+        assert loss.total.item() == pytest.approx(0, abs=1e-5)
+        assert fusion_loss(output, batch, inverse_truth=not is_inverse).total > 0.1
+        config = FusionLossConfig(depth=DepthLossConfig(kind="l1", inverse_truth=is_inverse))
+        assert fusion_loss(output, batch, config).total.item() == pytest.approx(
+            0.5 * (2 * inverse + 2).mean().item(), rel=1e-4
+        )
+
+
 def test_borders_are_near_objects() -> None:
     masks = torch.zeros(2, 9, 12, dtype=torch.bool)
     masks[0, 2:7, 2:6] = True

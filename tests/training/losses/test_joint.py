@@ -1,6 +1,7 @@
 """Loss of all heads together."""
 
-from dataclasses import fields, replace
+import json
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
@@ -8,12 +9,16 @@ from torch import Tensor
 
 from rangemask.errors import InputError
 from rangemask.models.config import HEADS
+from rangemask.models.plain import from_plain
 from rangemask.models.rangemask import RangeMask, RangeMaskOutput
 from rangemask.training.batch import Batch
 from rangemask.training.losses import (
+    DepthLossConfig,
+    FusionLossConfig,
     HeadWeights,
     JointLossConfig,
     NothingKnownError,
+    SemanticLossConfig,
     depth_loss,
     joint_loss,
     stereo_loss,
@@ -136,6 +141,16 @@ def test_nothing_to_learn_speaks(model: RangeMask, batch: Batch) -> None:
     with pytest.raises(InputError, match="the weight of masks must be in"):
         HeadWeights(masks=-1.0)
     assert tuple(entry.name for entry in fields(HeadWeights)) == HEADS
+
+
+def test_settings_survive_plain_values() -> None:
+    """As run folders keep them."""
+    config = JointLossConfig(
+        semantic=SemanticLossConfig(class_weights=(1.0, 2.0)),
+        fusion=FusionLossConfig(depth=DepthLossConfig(kind="log-l1")),
+    )
+    text = json.dumps(asdict(config))
+    assert from_plain(JointLossConfig, json.loads(text), "loss") == config
 
 
 def test_a_connected_zero_is_zero_whatever_it_hangs_on() -> None:

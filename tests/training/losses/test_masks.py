@@ -253,9 +253,9 @@ def test_over_fits(batch: Batch) -> None:
         [part for part in model.parameters() if part.requires_grad], lr=3e-3, weight_decay=0
     )
     start = last = math.nan
-    for step in range(150):
+    for step in range(90):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1, (step + 1) / 10) * (1 - step / 150)
+            group["lr"] = 3e-3 * min(1, (step + 1) / 10) * (1 - step / 90)
         output = model(batch.images, deep_supervision=True).masks
         loss = mask_loss(output, batch).total
         optimizer.zero_grad()

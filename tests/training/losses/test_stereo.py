@@ -176,9 +176,9 @@ def test_over_fits(make_batch: Make) -> None:
         [part for part in model.parameters() if part.requires_grad], lr=3e-3
     )
     start = last = math.nan
-    for step in range(120):
+    for step in range(80):
         for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * (1 - step / 120)
+            group["lr"] = 3e-3 * (1 - step / 80)
         output = model(left, right, all_iterates=True).stereo
         loss = stereo_loss(output, batch, max_disparity_px=96).total
         optimizer.zero_grad()

@@ -41,8 +41,9 @@ class FusionLossConfig:
     """Of the map, whichever the head refines: disparity of a pair, or else depth."""
     mask_weight: float = 0.5
     """Of the cross-entropy of matched masks."""
-    depth: DepthLossConfig = field(default_factory=lambda: DepthLossConfig(kind="l1"))
-    """How the map is compared: ``l1`` in its own unit, ``log-l1`` relative to the distance."""
+    depth: DepthLossConfig | None = None
+    """How the map is compared: ``l1`` in its own unit, ``log-l1`` relative to the distance. None:
+    ``l1``, or ``ssi`` for relative depth, which has no unit."""
     matching: MaskLossConfig = field(default_factory=MaskLossConfig)
     """What assigns queries to objects; compares masks on the whole grid."""
     border_weight: float = 0.0
@@ -65,6 +66,7 @@ def fusion_loss(
     *,
     max_depth_m: float | None = None,
     max_disparity_px: float | None = None,
+    inverse_truth: bool = False,
 ) -> Loss:
     """0.5 L1 of the map + 0.5 cross-entropy of the masks, as the fusion head left them.
 
@@ -75,25 +77,23 @@ def fusion_loss(
         batch: with disparity or depth, and with masks.
         config: weights; None for the defaults.
         max_depth_m: of a metric depth head; None for a relative one.
-        max_disparity_px: of the stereo head; farther pixels are left out.
+        max_disparity_px: of the stereo head; nearer pixels are left out.
+        inverse_truth: the batch's depth is relative inverse depth.
 
     Raises:
         InputError: labels are missing, of another shape or of other classes.
         NothingKnownError: nothing is known of any frame.
     """
     config = FusionLossConfig() if config is None else config
-    importance = None
-    if config.border_weight:
-        if batch.masks is None:
-            raise InputError("border_weight needs instance masks, and these frames have none.")
-        size = (batch.images.shape[-2], batch.images.shape[-1])
-        near = near_borders(batch.masks, size, config.border_px)
-        importance = 1 + config.border_weight * near
+    importance = _importance(batch, config)
     losses: dict[str, tuple[float, Loss]] = {}
     unknown: NothingKnownError | None = None
     if config.depth_weight and (output.stereo is not None or output.depth is not None):
         try:
-            found = _map_loss(output, batch, config, max_depth_m, max_disparity_px, importance)
+            predicted, truth, known, compare = _map_and_truth(
+                output, batch, config.depth, max_depth_m, max_disparity_px, inverse_truth
+            )
+            found = map_loss(predicted, truth, known, batch, compare, importance=importance)
             losses["depth"] = config.depth_weight, found
         except NothingKnownError as error:
             unknown = error
@@ -145,25 +145,36 @@ def _largest_near(values: Tensor, window: int) -> Tensor:
     return F.max_pool2d(along, (window, 1), stride=1, padding=(half, 0))
 
 
-def _map_loss(
+def _importance(batch: Batch, config: FusionLossConfig) -> Tensor | None:
+    """(B, H, W), more than 1 near borders; None where all pixels count the same."""
+    if not config.border_weight:
+        return None
+    if batch.masks is None:
+        raise InputError("border_weight needs instance masks, and these frames have none.")
+    size = (batch.images.shape[-2], batch.images.shape[-1])
+    return 1 + config.border_weight * near_borders(batch.masks, size, config.border_px)
+
+
+def _map_and_truth(
     output: RangeMaskOutput,
     batch: Batch,
-    config: FusionLossConfig,
+    config: DepthLossConfig | None,
     max_depth_m: float | None,
     max_disparity_px: float | None,
-    importance: Tensor | None,
-) -> Loss:
+    inverse_truth: bool,
+) -> tuple[Tensor, Tensor, Tensor, DepthLossConfig]:
+    """The refined map, what it should be and where that is known, and how to compare them."""
     if output.stereo is not None:
         if batch.disparity is None:
             raise InputError("fusion refines a disparity here, and these frames have none.")
         truth, known = disparity_truth(batch.disparity, max_disparity_px)
-        predicted = output.stereo.disparity_px
-    else:
-        inverse = config.depth.inverse_truth
-        truth, known = depth_truth(batch, max_depth_m=max_depth_m, inverse=inverse)
-        assert output.depth is not None  # noqa: S101 - the caller has looked
-        predicted = output.depth
-    return map_loss(predicted, truth, known, batch, config.depth, importance=importance)
+        return output.stereo.disparity_px, truth, known, config or DepthLossConfig(kind="l1")
+    if config is None:
+        config = DepthLossConfig(kind="ssi" if max_depth_m is None else "l1")
+    inverse = inverse_truth or config.inverse_truth
+    truth, known = depth_truth(batch, max_depth_m=max_depth_m, inverse=inverse)
+    assert output.depth is not None  # noqa: S101 - the caller has looked
+    return output.depth, truth, known, config
 
 
 def _masks_loss(

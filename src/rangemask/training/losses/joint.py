@@ -179,6 +179,7 @@ def _terms(
                 config.fusion,
                 max_depth_m=farthest_m,
                 max_disparity_px=widest_px,
+                inverse_truth=config.depth.inverse_truth and farthest_m is None,
             ),
         )
     return {name: term for name, term in every.items() if getattr(config.weights, name)}

@@ -134,8 +134,8 @@ def loss_of_frames(
     skipped = tuple(name for name, flag in zip(names, flags, strict=True) if not flag)
     if len(skipped) == len(names):
         raise NothingKnownError(
-            f"none of the frames {', '.join(names)} has {lacking}; leave them out, or look at "
-            "their labels with `rangemask view`."
+            f"none of the frames {', '.join(names)} has {lacking}; leave them out of the "
+            "data set, or look at how they were labelled."
         )
     means = {
         name: torch.where(usable, part, 0).sum() / (len(names) - len(skipped))
