@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import logging
 import math
 import warnings
@@ -23,12 +23,13 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
     TQDMProgressBar,
 )
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from rangemask.errors import InputError, RangemaskError
 from rangemask.models.rangemask import RangeMask
 from rangemask.training.config import TrainConfig
 from rangemask.training.data import Frames, FramesModule, open_frames
+from rangemask.training.metrics_log import MetricsLog, read_rows
 from rangemask.training.module import StudentModule
 from rangemask.training.plots import write_plots
 from rangemask.training.run_folder import RunFolder, environment
@@ -88,7 +89,7 @@ def fit(config: TrainConfig, *, progress: bool = True) -> Fitted:
         folder.write_json("data.json", frames.to_dict())
     else:
         _check_same_data(folder, frames)
-    module = StudentModule(student, config, folder)
+    module = StudentModule(student.train(), config, folder)
     with _quiet():
         trainer = make_trainer(config, folder, progress=progress)
     checkpoint = folder.last_checkpoint if config.run.resume else None
@@ -121,7 +122,7 @@ def make_trainer(config: TrainConfig, folder: RunFolder, *, progress: bool) -> p
         gradient_clip_val=config.optimizer.clip_norm or None,
         callbacks=_callbacks(config, folder, progress=progress),
         logger=[
-            CSVLogger(folder.path, name="", version="logs"),
+            MetricsLog(folder.metrics_csv),
             TensorBoardLogger(folder.path, name="", version="tensorboard"),
         ],
         log_every_n_steps=settings.log_every,
@@ -233,7 +234,7 @@ def best_scores(folder: RunFolder, score: str) -> dict[str, float]:
     """Validation scores of the epoch that was best in one of them."""
     best: dict[str, float] = {}
     direction = DIRECTIONS[score]
-    for row in read_metrics(folder):
+    for row in read_rows(folder.metrics_csv):
         found = {
             name.removeprefix("val/"): value
             for name, value in row.items()
@@ -248,18 +249,7 @@ def best_scores(folder: RunFolder, score: str) -> dict[str, float]:
     return best
 
 
-def read_metrics(folder: RunFolder) -> Iterator[dict[str, float]]:
-    """Rows of ``metrics.csv``, each with what it has."""
-    if not folder.metrics_csv.is_file():
-        return
-    with folder.metrics_csv.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            yield {name: float(value) for name, value in row.items() if name and value}
-
-
 def _check_same_data(folder: RunFolder, frames: Frames) -> None:
-    import json
-
     before: dict[str, Any] = json.loads((folder.path / "data.json").read_text(encoding="utf-8"))
     if before.get("fingerprint") != frames.fingerprint:
         raise InputError(

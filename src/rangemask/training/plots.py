@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from rangemask.atomic import atomic_file
+from rangemask.training.metrics_log import read_rows
 from rangemask.training.run_folder import RunFolder
 
 PLOTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -49,14 +49,10 @@ def write_plots(folder: RunFolder) -> list[Path]:
 def read_curves(path: Path) -> dict[str, list[tuple[int, float]]]:
     """Steps and values by name."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    if not path.is_file():
-        return curves
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            step = int(float(row["step"]))
-            for name, value in row.items():
-                if name not in {"step", "epoch"} and value:
-                    curves.setdefault(name, []).append((step, float(value)))
+    for row in read_rows(path):
+        for name, value in row.items():
+            if name not in {"step", "epoch"}:
+                curves.setdefault(name, []).append((int(row["step"]), value))
     return curves
 
 
