@@ -20,6 +20,7 @@ from rangemask.training.self_supervision.losses import (
     Targets,
     dino_loss,
     ibot_loss,
+    information,
     koleo_loss,
 )
 from rangemask.training.self_supervision.masks import block_masks
@@ -87,10 +88,9 @@ class BackboneAdaptation(nn.Module):
 
         Returns:
             ``parts``: ``dino``, ``ibot``, ``koleo``; ``dino_excess`` and ``ibot_excess``, what
-            the first two are above the entropy of their targets; ``target_entropy`` of DINO's
-            targets and ``spread``, the deviation of normalised class tokens over the batch times
-            the root of their channels: 1 where they spread over all directions, 0 where all
-            images look alike.
+            the first two are above the entropy of their targets, which is small where targets
+            say nothing as well; ``information``, what DINO's targets tell of which view they are
+            of, in nats, 0 once the teacher has collapsed; ``spread`` of class tokens.
 
         Raises:
             InputError: these are no images.
@@ -127,7 +127,8 @@ class BackboneAdaptation(nn.Module):
             ibot = ibot_loss(large.patch_cosines, targets.patches, asked, temperature)
         views = large.class_token.chunk(GLOBAL_VIEWS)
         koleo = torch.stack([koleo_loss(view) for view in views]).mean()
-        return self._total(dino, ibot, koleo, large.class_token)
+        told = information(torch.cat(targets.class_tokens))
+        return self._total(dino, ibot, koleo, told, large.class_token)
 
     def after_step(self, progress: float) -> None:
         """Move the teacher; to be called after every step of the optimiser."""
@@ -165,7 +166,7 @@ class BackboneAdaptation(nn.Module):
         return _Seen(class_tokens, self.patch_targets(said.patch_cosines, temperature))
 
     def _total(
-        self, dino: Bounded, ibot: Bounded | None, koleo: Tensor, class_token: Tensor
+        self, dino: Bounded, ibot: Bounded | None, koleo: Tensor, told: Tensor, class_token: Tensor
     ) -> Loss:
         config = self.config
         total = config.dino_weight * dino.loss + config.koleo_weight * koleo
@@ -173,13 +174,13 @@ class BackboneAdaptation(nn.Module):
         if ibot is not None:
             total = total + config.ibot_weight * ibot.loss
             parts |= {"ibot": ibot.loss, "ibot_excess": ibot.excess}
-        parts |= {"target_entropy": dino.floor, "spread": spread(class_token)}
+        parts |= {"information": told, "spread": spread(class_token)}
         return Loss(total, {name: value.detach() for name, value in parts.items()})
 
 
 @torch.no_grad()
 def spread(tokens: Tensor) -> Tensor:
-    """Deviation over rows of unit vectors (N, C), times the root of C.
+    """Root of the summed variances of unit vectors, from rows (N, C).
 
     About 1 for vectors in all directions, 0 where all are the same.
     """

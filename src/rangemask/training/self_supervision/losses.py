@@ -172,6 +172,16 @@ def entropy(shares: Tensor) -> Tensor:
     return found
 
 
+@torch.no_grad()
+def information(targets: Tensor) -> Tensor:
+    """What targets (R, K) tell about which row they belong to, in nats, at most log R.
+
+    0 where all rows have the same, be it one prototype or all of them alike: the two ways in which
+    a teacher collapses.
+    """
+    return entropy(targets.mean(0)) - entropy(targets).mean()
+
+
 def _cross_entropy(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
     with torch.autocast(logits.device.type, enabled=False):
         said = F.log_softmax(logits.float() / temperature, dim=-1)
