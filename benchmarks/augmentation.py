@@ -36,7 +36,7 @@ FULL = aug.Augmentation.preset("full")
 STEPS: dict[str, Callable[[Example, torch.Generator], Example]] = {
     "flip of the pair": aug.Flip(probability=1),
     "crop and scale": lambda example, generator: FULL.crop(example, generator, SIZE),
-    "wide angle": aug.WideAngle(probability=1),
+    "wide angle": aug.WideAngle(probability=1, stretch_depth=True),
     "misalignment": aug.Misalignment(probability=1),
     "occlusion": aug.Occlusion(probability=1),
     "colour": aug.Colour(probability=1),
@@ -93,7 +93,7 @@ def picture(example: Example) -> np.ndarray:
     def drawn(name: str, seed: int) -> Example:
         return aug.fit(STEPS[name](example, torch.Generator().manual_seed(seed)), SIZE)
 
-    wide = aug.WideAngle(probability=1, half_angle_rad=(0.7, 0.7))
+    wide = aug.WideAngle(probability=1, half_angle_rad=(0.7, 0.7), stretch_depth=True)
     rows = [
         (aug.fit(example, SIZE), "as it was"),
         (drawn("flip of the pair", 0), "flip: left and right swapped"),

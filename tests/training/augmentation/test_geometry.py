@@ -29,7 +29,7 @@ MOVES: dict[str, Change] = {
     "crop": lambda example, generator: CropAndScale()(example, generator, SIZE),
     "near": lambda e, g: CropAndScale(zoom=(1.5, 2.5), stretch=0.3)(e, g, SIZE),
     "far": lambda e, g: CropAndScale(zoom=(0.6, 0.9))(e, g, SIZE),
-    "wide": WideAngle(**ALWAYS),
+    "wide": WideAngle(**ALWAYS, stretch_depth=True),
     "misaligned": Misalignment(**ALWAYS, shift_px=0.3, tilt_px=0.3),
 }
 CLASSES = 4
@@ -105,7 +105,7 @@ def test_the_measure_tells_a_wrong_pair_from_a_right_one(dense: list[Example]) -
 @pytest.mark.parametrize("name", MOVES)
 @pytest.mark.parametrize("seed", range(3))
 def test_labels_stay_on_what_they_label(name: str, seed: int) -> None:
-    lens = {"wide": WideAngle(**ALWAYS, vignette=0, softness=0)}
+    lens = {"wide": WideAngle(**ALWAYS, vignette=0, softness=0, stretch_depth=True)}
     assert_labels_fit({**MOVES, **lens}[name](coded(), seeded(seed)))
 
 
@@ -320,6 +320,15 @@ def test_a_wide_lens_darkens_and_softens_its_corners(dense: list[Example]) -> No
     )
     assert soft[corner].std() < 0.5 * sharp[corner].std()
     assert soft[middle].std() > 0.9 * sharp[middle].std()
+
+
+def test_pictures_with_depth_stay_those_of_a_pinhole(dense: list[Example]) -> None:
+    seen = WideAngle(**ALWAYS)(dense[0], seeded(1))
+    for name in ("disparity", "depth", "weight", "semantic"):
+        assert getattr(seen, name) is getattr(dense[0], name)
+    assert seen.image[:, 0, 0].sum() < dense[0].image[:, 0, 0].sum()
+    bare = replace(dense[0], depth=None)
+    assert not torch.equal(WideAngle(**ALWAYS)(bare, seeded(1)).semantic, dense[0].semantic)
 
 
 def test_misalignment_moves_rows_of_the_right_eye_only(dense: list[Example]) -> None:

@@ -55,7 +55,9 @@ def test_any_composition_warps_onto_itself(
     augmentation = Augmentation(
         flip=Flip(probability=flip),
         crop=CropAndScale(zoom=(zoom, zoom)),
-        wide_angle=WideAngle(probability=wide, half_angle_rad=(0.2, 0.5), vignette=0.3),
+        wide_angle=WideAngle(
+            probability=wide, half_angle_rad=(0.2, 0.5), vignette=0.3, stretch_depth=True
+        ),
         misalignment=Misalignment(probability=aside, shift_px=0.2, tilt_px=0.2),
         occlusion=Occlusion(probability=hide, count=1, side=(0.05, 0.1)),
         colour=Colour(probability=colour),

@@ -22,7 +22,9 @@ from rangemask.training.augmentation.sampling import (
     Size,
     fit,
     fit_scale,
+    pictures,
     resized_window,
+    with_pictures,
 )
 from rangemask.training.augmentation.swapping import can_swap, mirrored, swapped
 from rangemask.training.augmentation.wide_angle import WideLens, stretched
@@ -113,13 +115,16 @@ class WideAngle:
     """Share of the light that the corners may lose."""
     softness: float = 1.0
     """How far the corners may be blurred, 1: entirely (a Gaussian of 1.5 px)."""
+    stretch_depth: bool = False
+    """Whether examples with depth are stretched, too. A stretched picture is no pinhole's, and its
+    disparity and depth no longer agree; without this they are softened and darkened only."""
 
     def __post_init__(self) -> None:
         check_share(self, "probability", "vignette", "softness")
         check_range(self, "half_angle_rad", low=0.01, high=1.2)
 
     def __call__(self, example: Example, generator: torch.Generator) -> Example:
-        """Depth, weight, semantic and masks move with their pixels; depth keeps its values."""
+        """Labels move with their pixels; depth keeps its values."""
         if not happens(generator, self.probability):
             return example
         lens = WideLens(
@@ -127,6 +132,8 @@ class WideAngle:
             vignette=uniform(generator, 0, self.vignette),
             softness=uniform(generator, 0, self.softness),
         )
+        if example.depth is not None and not self.stretch_depth:
+            return with_pictures(example, lens.seen(pictures(example)))
         return stretched(example, lens)
 
 

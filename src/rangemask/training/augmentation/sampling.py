@@ -67,11 +67,11 @@ def take_labels(example: Example, rows: Tensor, columns: Tensor) -> Example:
     """
     height, width = example.image.shape[-2:]
     off_rows, off_columns = ((i < 0) | (i >= n) for i, n in ((rows, height), (columns, width)))
-    row, column = rows.clamp(0, height - 1)[:, None], columns.clamp(0, width - 1)
+    row, column = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     cut = bool(off_rows.any() or off_columns.any())
 
     def change(values: Tensor, unknown: float) -> Tensor:
-        taken = values[..., row, column]
+        taken = values.index_select(-2, row).index_select(-1, column)
         if cut:
             taken[..., off_rows, :] = unknown
             taken[..., off_columns] = unknown

@@ -40,6 +40,17 @@ class WideLens:
         steep = angle.abs() > _STEEPEST_RAD
         return (torch.tan(angle) / math.tan(angle_rad)).masked_fill(steep, torch.nan)
 
+    def seen(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), softer and darker towards the corners."""
+        x, y = (_centres(side).float() for side in (images.shape[-1], images.shape[-2]))
+        squared = (x**2 + y[:, None] ** 2) / 2
+        if self.softness > 0:
+            images = images.lerp(gaussian(images, _SOFT_PX), self.softness * squared)
+        # Light falls with the fourth power of the cosine, 1 / (1 + k r^2)^2; k from the corner.
+        steepness = (1 - min(self.vignette, 0.95)) ** -0.5 - 1
+        darker: Tensor = images / (1 + steepness * squared) ** 2
+        return darker
+
 
 def stretched(example: Example, lens: WideLens) -> Example:
     """The example as the lens sees it; both eyes have the same one."""
@@ -58,19 +69,7 @@ def stretched(example: Example, lens: WideLens) -> Example:
     images = functional.grid_sample(
         images, grid.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=False
     )
-    return with_pictures(labelled, _seen(images, lens))
-
-
-def _seen(images: Tensor, lens: WideLens) -> Tensor:
-    """Softer and darker towards the corners."""
-    x, y = (_centres(side).float() for side in (images.shape[-1], images.shape[-2]))
-    squared = (x**2 + y[:, None] ** 2) / 2
-    if lens.softness > 0:
-        images = images.lerp(gaussian(images, _SOFT_PX), lens.softness * squared)
-    # Light falls off with the fourth power of the cosine, 1 / (1 + k r^2)^2; k from the corner.
-    steepness = (1 - min(lens.vignette, 0.95)) ** -0.5 - 1
-    dark: Tensor = images / (1 + steepness * squared) ** 2
-    return dark
+    return with_pictures(labelled, lens.seen(images))
 
 
 def _centres(count: int) -> Tensor:
