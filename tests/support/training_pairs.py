@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -85,3 +88,37 @@ def assert_pair_fits(example: Example, *, share: float = 0.6) -> None:
     }
     for what, mistake in wrong.items():
         assert error < share * misfit(example, mistake), what
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A data set in memory."""
+
+    samples: tuple[Sample, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(sample.name for sample in self.samples)
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        return tuple(sample.sequence for sample in self.samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.samples[index]
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+
+def assert_same(first: Example, second: Example) -> None:
+    for entry in fields(Example):
+        a, b = getattr(first, entry.name), getattr(second, entry.name)
+        if isinstance(a, torch.Tensor):
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+        else:
+            assert a == b

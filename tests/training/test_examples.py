@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from rangemask.structures import DepthMap, MaskSet, SemanticMap, StereoFrame
 from rangemask.training.augmentation import Augmentation
 from rangemask.training.batch import Example, collate
 from rangemask.training.examples import Need, TrainingSet, Wanted, check_classes, to_example
+from support.training_pairs import Listed, assert_same
 
 HEIGHT, WIDTH = 24, 36
 RIG = Rig.rectified(
@@ -46,38 +46,6 @@ def sample_of(seed: int = 0, **changes: object) -> Sample:
 
 def wanted(*needs: Need, **options: object) -> Wanted:
     return Wanted(needs=frozenset(needs), **options)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Listed:
-    samples: tuple[Sample, ...]
-    classes: tuple[str, ...] = NAMES[1:]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(sample.name for sample in self.samples)
-
-    @property
-    def sequences(self) -> tuple[str, ...]:
-        return tuple(sample.sequence for sample in self.samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-    def __iter__(self) -> Iterator[Sample]:
-        return iter(self.samples)
-
-
-def assert_same(first: Example, second: Example) -> None:
-    for entry in fields(Example):
-        a, b = getattr(first, entry.name), getattr(second, entry.name)
-        if isinstance(a, torch.Tensor):
-            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
-        else:
-            assert a == b
 
 
 def test_only_what_is_needed_comes_along() -> None:
@@ -303,7 +271,7 @@ def test_a_class_list_that_does_not_match_names_both() -> None:
     with pytest.raises(InputError, match="head has person, sofa, the data floor, chair, person"):
         check_classes(NAMES[1:], stage)
     with pytest.raises(InputError, match="the data lacks sofa"):
-        TrainingSet(Listed((sample_of(),)), stage, size=(28, 42))
+        TrainingSet(Listed((sample_of(),), NAMES[1:]), stage, size=(28, 42))
     check_classes(NAMES[1:], replace(stage, partial=True))
     check_classes(NAMES[1:], replace(stage, rest="sofa"))
     check_classes((), stage)
@@ -311,14 +279,14 @@ def test_a_class_list_that_does_not_match_names_both() -> None:
     with pytest.raises(InputError, match="the data lacks dog"):
         check_classes(NAMES[1:], wanted("masks", classes=("dog",), partial=True))
     # Stages that need no classes do not ask.
-    TrainingSet(Listed((sample_of(),)), wanted("depth", classes=("dog",)), size=(28, 42))
+    TrainingSet(Listed((sample_of(),), NAMES[1:]), wanted("depth", classes=("dog",)), size=(28, 42))
 
 
 FULL = wanted("right", "disparity", "semantic", classes=("person", "floor"))
 
 
 def training_set(**options: object) -> TrainingSet:
-    data = Listed(tuple(sample_of(i) for i in range(6)))
+    data = Listed(tuple(sample_of(i) for i in range(6)), NAMES[1:])
     given: dict[str, object] = {
         "size": (28, 42),
         "augmentation": Augmentation.preset("full"),
@@ -384,7 +352,7 @@ def test_samples_that_teach_nothing_are_named_once(caplog: pytest.LogCaptureFixt
         disparity=np.full((HEIGHT, WIDTH), np.nan, dtype=np.float32),
         semantic=SemanticMap(np.zeros((HEIGHT, WIDTH), dtype=np.uint8), NAMES),
     )
-    data = TrainingSet(Listed((empty, sample_of(1))), FULL, size=(28, 42))
+    data = TrainingSet(Listed((empty, sample_of(1)), NAMES[1:]), FULL, size=(28, 42))
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             for index in range(2):
@@ -413,6 +381,6 @@ def test_bad_epochs_and_samples_speak() -> None:
         data.set_epoch(-1)
     with pytest.raises(IndexError):
         data[6]
-    lacking = Listed((sample_of(0, disparity=None),))
+    lacking = Listed((sample_of(0, disparity=None),), NAMES[1:])
     with pytest.raises(InputError, match="f0: this stage learns from disparity"):
         TrainingSet(lacking, FULL, size=(28, 42))[0]

@@ -28,18 +28,9 @@ from rangemask.training.augmentation import (
     generator_of,
 )
 from rangemask.training.batch import Example, collate
-from support.training_pairs import assert_pair_fits, seeded
+from support.training_pairs import assert_pair_fits, assert_same, seeded
 
 SIZE = (112, 154)
-
-
-def assert_same(first: Example, second: Example) -> None:
-    for entry in fields(Example):
-        a, b = getattr(first, entry.name), getattr(second, entry.name)
-        if isinstance(a, torch.Tensor):
-            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
-        else:
-            assert a == b
 
 
 @settings(deadline=None, max_examples=12)
