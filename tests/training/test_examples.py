@@ -302,8 +302,10 @@ def test_examples_hang_on_seed_epoch_and_sample_alone() -> None:
     assert_same(first[3], second[3])
     first.set_epoch(1)
     assert not torch.equal(first[3].image, second[3].image)
+    assert_same(first[3], second[1, 3])
     second.set_epoch(1)
     assert_same(first[3], second[3])
+    assert_same(second[0, 3], training_set()[3])
     assert not torch.equal(training_set(seed=6)[3].image, training_set()[3].image)
     # A split names samples by their number, and that is what counts.
     assert_same(training_set(indices=(3, 5))[0], training_set()[3])

@@ -214,21 +214,26 @@ class TrainingSet(torch_data.Dataset[Example]):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int | tuple[int, int]) -> Example:
         """One example.
+
+        Args:
+            index: of the example, in the epoch that was set; or epoch and index. A sampler that
+                gives both needs no ``set_epoch``, and may be read ahead of the epoch's start.
 
         Raises:
             InputError: see ``to_example``; or a file cannot be read.
             IndexError: there is no such example.
         """
-        number = self.indices[index]
+        epoch, place = index if isinstance(index, tuple) else (self.epoch, index)
+        number = self.indices[place]
         example = to_example(self.data[number], self.wanted)
         self._tell_if_empty(example)
         if self.size is None:
             example = fit(example, None, multiple=self.multiple)
         if self.augmentation is None:
             return fit(example, self.size)
-        generator = generator_of(self.seed, self.epoch, number)
+        generator = generator_of(self.seed, epoch, number)
         return self.augmentation(example, generator, size=self.size)
 
     def _check_indices(self) -> None:
