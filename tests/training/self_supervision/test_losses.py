@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from rangemask.errors import InputError
-from rangemask.training.self_supervision.config import ProjectionConfig
+from rangemask.training.self_supervision.config import ProjectionConfig, TargetRule
 from rangemask.training.self_supervision.heads import ProjectionHead
 from rangemask.training.self_supervision.losses import (
     Targets,
@@ -152,3 +152,21 @@ def test_head_gives_cosines_and_every_parameter_learns() -> None:
     torch.testing.assert_close(half, found, atol=0.03, rtol=0)
     with pytest.raises(InputError, match="prototypes must be at least 2"):
         ProjectionConfig(prototypes=1)
+
+
+@pytest.mark.parametrize("rule", ["sinkhorn", "centre"])
+def test_rows_of_all_processes_count(rule: TargetRule, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process beside one that has the same rows: as if one had them twice."""
+    logits = cosines(16, 8)
+    together = Targets(8, rule, 0.5)
+    wanted = [together(torch.cat([logits, logits]), 0.1)[:16] for _ in range(2)]
+
+    def add_the_same(value: Tensor, op: distributed.ReduceOp.RedOpType) -> None:
+        if op == distributed.ReduceOp.SUM:
+            value.mul_(2)
+
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "all_reduce", add_the_same)
+    apart = Targets(8, rule, 0.5)
+    for expected in wanted:
+        torch.testing.assert_close(apart(logits, 0.1), expected)
