@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-STAGE_HELP = "depth, stereo, masks, semantic, fusion or joint."
+if TYPE_CHECKING:
+    from rangemask.training.fit import Fitted
+
+STAGE_HELP = "depth, stereo, masks, semantic, fusion, joint, backbone or workflow."
 CONF = Path(__file__).parent / "conf"
 
 
@@ -34,58 +37,75 @@ def run_hydra(arguments: list[str]) -> None:
     """Run one job, or with ``-m`` several, as Hydra composes them.
 
     Raises:
-        RangemaskError: what a job raised, as itself.
+        InputError: the settings do not compose.
+        Exception: what a job raised, as itself.
     """
     import hydra
     from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from rangemask.errors import InputError, RangemaskError
+    from rangemask.errors import InputError
 
-    raised: list[BaseException] = []
+    raised: list[Exception] = []
 
     def job(settings: DictConfig) -> None:
+        if raised:  # an earlier job of the sweep
+            return
         try:
             _train(OmegaConf.to_container(settings, resolve=True))
-        except (RangemaskError, KeyboardInterrupt) as error:
+        except Exception as error:  # Hydra would print a traceback of its own
             raised.append(error)
-            raise
 
     before = sys.argv
-    sys.argv = ["rangemask train", *arguments]
+    # Hydra's parser wants its flags before the overrides.
+    overrides = [word for word in arguments if "=" in word and not word.startswith("-")]
+    flags = [word for word in arguments if word not in overrides]
+    sys.argv = ["rangemask train", *flags, *overrides]
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
     except SystemExit as error:
-        if raised:
-            raise raised[0] from None
         if error.code:
             raise InputError(
                 "Hydra refused these settings (see above). Keys: rangemask train STAGE --cfg job."
             ) from error
-    except (RangemaskError, KeyboardInterrupt):
-        raise
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(str(error)) from error
     finally:
         sys.argv = before
+    if raised:
+        raise raised[0]
 
 
 def _train(settings: Any) -> None:
     from rangemask.cli.console import print_rich
-    from rangemask.training.config import TrainConfig
-    from rangemask.training.fit import fit
     from rangemask.view.training_page import write_training_page
 
-    config = TrainConfig.from_dict(settings)
-    fitted = fit(config, progress=sys.stderr.isatty())
+    fitted = _fitted(settings, progress=sys.stderr.isatty())
     page = write_training_page(fitted.folder)
-    scores = _in_words(fitted.scores)
     print_rich(
-        f"Best epoch: {scores or 'no scores'}",
-        f"Student:    {fitted.best}",
+        f"Best epoch: {_in_words(fitted.scores) or 'no scores'}",
+        *(f"Stopped:    {reason}" for reason in fitted.reasons),
+        f"Weights:    {fitted.best}",
         f"Page:       {page}",
     )
+
+
+def _fitted(settings: Any, *, progress: bool) -> Fitted:
+    from rangemask.training.config import TrainConfig
+
+    if settings["stage"] == "workflow":
+        from rangemask.training.workflow import Workflow, run_workflow
+
+        return run_workflow(Workflow.from_dict(settings), progress=progress)
+    config = TrainConfig.from_dict(settings)
+    if config.stage == "backbone":
+        from rangemask.training.adapt import adapt_backbone
+
+        return adapt_backbone(config, progress=progress)
+    from rangemask.training.fit import fit
+
+    return fit(config, progress=progress)
 
 
 def _in_words(scores: Mapping[str, float]) -> str:

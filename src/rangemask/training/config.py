@@ -189,7 +189,11 @@ class TrainConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     run: RunConfig = field(default_factory=RunConfig)
     loss: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the stage's loss."""
+    """Options of the losses by head."""
+    adaptation: Mapping[str, Any] = field(default_factory=dict)
+    """Of the stage ``backbone``: fields of ``DinoAdaptationConfig``."""
+    guard: Mapping[str, Any] = field(default_factory=dict)
+    """Of the stage ``backbone``: fields of ``GuardConfig``."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""

@@ -139,8 +139,10 @@ def sources_of(data: Dataset) -> Iterator[Source]:
             )
 
 
-class EpochOrder(Sampler[int]):
+class EpochOrder(Sampler[tuple[int, int]]):
     """A new order every epoch, the same for the same seed and epoch; each rank has its share.
+
+    Gives epoch and number of each example, since augmentation hangs on both.
 
     Args:
         count: of examples.
@@ -160,11 +162,11 @@ class EpochOrder(Sampler[int]):
     def __len__(self) -> int:
         return math.ceil(self.count / self.world)
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         order = torch.randperm(self.count, generator=generator).tolist()
         order += order[: len(self) * self.world - self.count]
-        return iter(order[self.rank :: self.world])
+        return iter([(self.epoch, index) for index in order[self.rank :: self.world]])
 
 
 class FramesModule(pl.LightningDataModule):
@@ -210,6 +212,9 @@ class FramesModule(pl.LightningDataModule):
         trainer = self.trainer
         rank, world = (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
         order = EpochOrder(len(self.train_set), self.seed, rank, world)
+        if trainer is not None:
+            # When a run is resumed, Lightning asks for batches before it tells the epoch.
+            order.set_epoch(trainer.current_epoch)
         return self._loader(self.train_set, order)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +53,8 @@ class Fitted:
     """Of the best epoch, on validation frames."""
     finished: bool
     """Whether it came to its end; an interrupted run can be resumed."""
+    reasons: Sequence[str] = ()
+    """Why a guard stopped it."""
 
 
 class OutOfMemoryError(RangemaskError):
@@ -82,56 +84,93 @@ def fit(config: TrainConfig, *, progress: bool = True) -> Fitted:
         multiple=student.config.multiple_px,
         seed=config.run.seed,
     )
-    folder = RunFolder.create(config.run, config.stage)
-    if not config.run.resume:
-        folder.write_config(config)
-        folder.write_json("environment.json", environment())
-        folder.write_json("data.json", frames.to_dict())
-    else:
-        _check_same_data(folder, frames)
+    folder = start_folder(config, frames)
     module = StudentModule(student.train(), config, folder)
-    with _quiet():
-        trainer = make_trainer(config, folder, progress=progress)
+    trainer = make_trainer(config, folder, progress=progress)
     checkpoint = folder.last_checkpoint if config.run.resume else None
-    folder.write_state(config.stage, "running")
-    try:
-        with _quiet(), _memory_in_words(config):
-            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except BaseException:
-        folder.write_state(config.stage, "stopped")
-        raise
+    with running(config, folder):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return _finish(config, folder, frames, module, trainer)
 
 
-def make_trainer(config: TrainConfig, folder: RunFolder, *, progress: bool) -> pl.Trainer:
-    """Lightning's trainer of a run."""
+def start_folder(config: TrainConfig, frames: Frames) -> RunFolder:
+    """The run's folder, with what it was asked and on what; or the one to go on with.
+
+    Raises:
+        InputError: there is nothing to resume, or the data is another.
+        OutputError: the folder is taken or cannot be written.
+    """
+    folder = RunFolder.create(config.run, config.stage)
+    if config.run.resume:
+        _check_same_data(folder, frames)
+        return folder
+    folder.write_config(config)
+    folder.write_json("environment.json", environment())
+    folder.write_json("data.json", frames.to_dict())
+    return folder
+
+
+@contextmanager
+def running(config: TrainConfig, folder: RunFolder) -> Iterator[None]:
+    """What happens within is noted in the folder, and lack of memory is put into words."""
+    folder.write_state(config.stage, "running")
+    try:
+        with _quiet(), _memory_in_words(config):
+            yield
+    except BaseException:
+        folder.write_state(config.stage, "stopped")
+        raise
+
+
+def make_trainer(
+    config: TrainConfig,
+    folder: RunFolder,
+    *,
+    progress: bool,
+    callbacks: Sequence[Callback] | None = None,
+    validates: bool = True,
+) -> pl.Trainer:
+    """Lightning's trainer of a run.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        progress: show bars.
+        callbacks: instead of those of stages with a score.
+        validates: whether there is a validation loop.
+    """
     settings = config.trainer
     minutes = settings.max_minutes
     several = settings.devices > 1
+    # A batch may ask nothing of some parts, such as prompts that are all points.
     on_processor = settings.accelerator == "cpu" or not torch.cuda.is_available()
-    return pl.Trainer(
-        max_epochs=settings.max_epochs,
-        max_steps=settings.max_steps,
-        max_time=None if minutes is None else {"seconds": minutes * 60},  # type: ignore[dict-item]
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        # On processors the workers are forked from this one: no command has to be run again.
-        strategy=("ddp_spawn" if on_processor else "ddp") if several else "auto",
-        precision=precision_of(config),  # type: ignore[arg-type]
-        accumulate_grad_batches=config.optimizer.accumulate,
-        gradient_clip_val=config.optimizer.clip_norm or None,
-        callbacks=_callbacks(config, folder, progress=progress),
-        logger=[
-            MetricsLog(folder.metrics_csv),
-            TensorBoardLogger(folder.path, name="", version="tensorboard"),
-        ],
-        log_every_n_steps=settings.log_every,
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        deterministic="warn",
-    )
+    # On processors the workers are made from this one: no command has to be run again.
+    way = "ddp_spawn" if on_processor else "ddp"
+    chosen = _callbacks(config, folder) if callbacks is None else list(callbacks)
+    with _quiet():
+        return pl.Trainer(
+            max_epochs=settings.max_epochs,
+            max_steps=settings.max_steps,
+            max_time=None if minutes is None else {"seconds": minutes * 60},  # type: ignore[dict-item]
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            strategy=f"{way}_find_unused_parameters_true" if several else "auto",
+            precision=precision_of(config),  # type: ignore[arg-type]
+            accumulate_grad_batches=config.optimizer.accumulate,
+            gradient_clip_val=config.optimizer.clip_norm or None,
+            callbacks=[*chosen, *([_bar()] if progress else [])],
+            logger=[
+                MetricsLog(folder.metrics_csv),
+                TensorBoardLogger(folder.path, name="", version="tensorboard"),
+            ],
+            log_every_n_steps=settings.log_every,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            limit_val_batches=None if validates else 0,
+            use_distributed_sampler=False,
+            deterministic="warn",
+        )
 
 
 def precision_of(config: TrainConfig) -> str:
@@ -145,7 +184,7 @@ def precision_of(config: TrainConfig) -> str:
     return _PRECISIONS[1] if torch.cuda.is_bf16_supported() else _PRECISIONS[2]
 
 
-def _callbacks(config: TrainConfig, folder: RunFolder, *, progress: bool) -> list[Callback]:
+def _callbacks(config: TrainConfig, folder: RunFolder) -> list[Callback]:
     score = STAGES[config.stage].score
     found: list[Callback] = [
         ModelCheckpoint(
@@ -166,8 +205,6 @@ def _callbacks(config: TrainConfig, folder: RunFolder, *, progress: bool) -> lis
         )
     if config.optimizer.ema_decay:
         found.append(EMAWeightAveraging(decay=config.optimizer.ema_decay))
-    if progress:
-        found.append(_bar())
     return found
 
 
