@@ -48,7 +48,7 @@ def usual(rendered: Path) -> list[str]:
 def test_overrides_reach_the_run_and_sweeps_make_several(rendered: Path, tmp_path: Path) -> None:
     done = train(tmp_path, "semantic", *usual(rendered), "-m", "run.seed=1,2")
     assert done.returncode == 0, done.stderr
-    runs = sorted((tmp_path / "runs").iterdir())
+    runs = sorted(path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     assert [run.name for run in runs] == ["semantic-1", "semantic-2"]
     settings = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
     assert [one["run"]["seed"] for one in settings] == [1, 2]

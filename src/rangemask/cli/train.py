@@ -54,7 +54,7 @@ def run_hydra(arguments: list[str]) -> None:
             return
         try:
             _train(OmegaConf.to_container(settings, resolve=True))
-        except Exception as error:  # Hydra would print a traceback of its own
+        except Exception as error:  # noqa: BLE001 - Hydra would print a traceback of its own
             raised.append(error)
 
     before = sys.argv
