@@ -1,4 +1,4 @@
-"""``rangemask eval disparity|depth|masks PREDICTED TRUTH``."""
+"""``rangemask eval RUN DATASET``, and ``eval disparity|depth|masks PREDICTED TRUTH``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
+
+from rangemask.cli.eval_run import judge
 
 if TYPE_CHECKING:
+    from typer._click import Context
+
     from rangemask.evaluation.compare import Report
 
-app = typer.Typer(no_args_is_help=True)
+
+class RunOrFiles(TyperGroup):
+    """What is none of the sub-commands is a run: ``eval RUN DATASET`` is ``eval run ...``."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Put the word ``run`` where it was left out."""
+        if args and args[0] not in {*self.commands, "--help"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(no_args_is_help=True, cls=RunOrFiles)
+app.command("run")(judge)
 
 Predicted = Annotated[
     Path, typer.Argument(help="File, folder of files, or output folder of predict.")

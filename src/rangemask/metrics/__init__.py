@@ -5,10 +5,13 @@ from rangemask.metrics.depth import DepthMetrics, depth_metrics
 from rangemask.metrics.disparity import DisparityMetrics, disparity_metrics
 from rangemask.metrics.masks import (
     AveragePrecision,
+    MaskHits,
     MaskMetrics,
+    RankedHits,
     average_precision,
     boundary_f,
     iou_matrix,
+    mask_hits,
     mask_iou,
     mask_metrics,
 )
@@ -18,7 +21,9 @@ __all__ = [
     "AveragePrecision",
     "DepthMetrics",
     "DisparityMetrics",
+    "MaskHits",
     "MaskMetrics",
+    "RankedHits",
     "SemanticMetrics",
     "Sparsification",
     "average_precision",
@@ -26,6 +31,7 @@ __all__ = [
     "depth_metrics",
     "disparity_metrics",
     "iou_matrix",
+    "mask_hits",
     "mask_iou",
     "mask_metrics",
     "semantic_metrics",

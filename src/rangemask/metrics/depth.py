@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from rangemask.errors import InputError
-from rangemask.geometry.arrays import AnyArray, BoolMap
-from rangemask.metrics.arrays import as_map, known_truth
-from rangemask.metrics.disparity import share
+from rangemask.geometry.arrays import AnyArray, BoolMap, FloatMap
+from rangemask.metrics.arrays import as_map, known_truth, mean, share, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +47,7 @@ def depth_metrics(
     truth_m: AnyArray,
     *,
     valid: BoolMap | None = None,
+    weight: FloatMap | None = None,
     min_depth_m: float = 0.0,
     max_depth_m: float = math.inf,
 ) -> DepthMetrics:
@@ -57,11 +57,12 @@ def depth_metrics(
         predicted_m: (H, W) metres, not finite or not positive where not given.
         truth_m: (H, W) metres, not finite or not positive where unknown.
         valid: (H, W), where to look; everywhere without it.
+        weight: (H, W) from 0, how much a pixel counts in every share and mean; all alike without.
         min_depth_m: pixels whose truth is not above it are left out.
         max_depth_m: pixels whose truth is not below it are left out (80 for KITTI).
 
     Raises:
-        InputError: the shapes differ, or the range is empty.
+        InputError: the shapes differ, the range is empty, or a weight is negative or unknown.
     """
     if not 0 <= min_depth_m < max_depth_m:
         raise InputError(f"expected 0 <= min_depth < max_depth, got {min_depth_m}, {max_depth_m}.")
@@ -69,12 +70,14 @@ def depth_metrics(
     truth, known = known_truth(truth_m, predicted.shape, valid, "true depth")
     known &= (truth > min_depth_m) & (truth < max_depth_m)
     given = known & np.isfinite(predicted) & (predicted > 0)
-    pixels, count = int(known.sum()), int(given.sum())
-    if count == 0:
+    counts = weights_of(weight, known)
+    pixels, there = int(known.sum()), counts[given]
+    density = share(float(there.sum()), float(counts[known].sum()))
+    if not there.sum() > 0:
         nothing = math.nan
         return DepthMetrics(
             pixels=pixels,
-            density=share(0, pixels),
+            density=density,
             mae_m=nothing,
             rmse_m=nothing,
             abs_rel=nothing,
@@ -90,14 +93,14 @@ def depth_metrics(
     ratio = np.maximum(p / t, t / p)
     return DepthMetrics(
         pixels=pixels,
-        density=share(count, pixels),
-        mae_m=float(np.abs(error).mean()),
-        rmse_m=float(np.sqrt(np.mean(error**2))),
-        abs_rel=float(np.mean(np.abs(error) / t)),
-        sq_rel=float(np.mean(error**2 / t)),
-        rmse_log=float(np.sqrt(np.mean(logs**2))),
-        silog=float(100 * np.std(logs)),
-        delta_1=float(np.mean(ratio < 1.25)),
-        delta_2=float(np.mean(ratio < 1.25**2)),
-        delta_3=float(np.mean(ratio < 1.25**3)),
+        density=density,
+        mae_m=mean(np.abs(error), there),
+        rmse_m=math.sqrt(mean(error**2, there)),
+        abs_rel=mean(np.abs(error) / t, there),
+        sq_rel=mean(error**2 / t, there),
+        rmse_log=math.sqrt(mean(logs**2, there)),
+        silog=100 * math.sqrt(mean((logs - mean(logs, there)) ** 2, there)),
+        delta_1=mean(ratio < 1.25, there),
+        delta_2=mean(ratio < 1.25**2, there),
+        delta_3=mean(ratio < 1.25**3, there),
     )

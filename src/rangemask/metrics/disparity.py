@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from rangemask.geometry.arrays import AnyArray, BoolMap
-from rangemask.metrics.arrays import as_map, known_truth
+from rangemask.geometry.arrays import AnyArray, BoolMap, FloatMap
+from rangemask.metrics.arrays import as_map, known_truth, mean, share, weights_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,11 @@ class DisparityMetrics:
 
 
 def disparity_metrics(
-    predicted_px: AnyArray, truth_px: AnyArray, *, valid: BoolMap | None = None
+    predicted_px: AnyArray,
+    truth_px: AnyArray,
+    *,
+    valid: BoolMap | None = None,
+    weight: FloatMap | None = None,
 ) -> DisparityMetrics:
     """Compare a disparity map with the truth.
 
@@ -54,20 +58,22 @@ def disparity_metrics(
         predicted_px: (H, W) px, not finite where not given.
         truth_px: (H, W) px, not finite where unknown.
         valid: (H, W), where to look, such as non-occluded pixels; everywhere without it.
+        weight: (H, W) from 0, how much a pixel counts in every share and mean; all alike without.
 
     Raises:
-        InputError: the shapes differ.
+        InputError: the shapes differ, or a weight is negative or unknown.
     """
     predicted = as_map(predicted_px, "predicted disparity")
     truth, known = known_truth(truth_px, predicted.shape, valid, "true disparity")
     given = np.isfinite(predicted) & known
     error = np.abs(predicted[given] - truth[given])
-    pixels, count = int(known.sum()), int(given.sum())
-    missing = pixels - count
+    counts = weights_of(weight, known)
+    all_of_it, there = float(counts[known].sum()), counts[given]
+    found = float(there.sum())
 
     def both(off: BoolMap) -> tuple[float, float]:
-        bad = int(off.sum())
-        return share(bad + missing, pixels), share(bad, count)
+        bad = float(there[off].sum())
+        return share(bad + all_of_it - found, all_of_it), share(bad, found)
 
     bad_05, bad_05_given = both(error > 0.5)
     bad_1, bad_1_given = both(error > 1)
@@ -75,10 +81,10 @@ def disparity_metrics(
     bad_3, bad_3_given = both(error > 3)
     d1, d1_given = both((error > 3) & (error > 0.05 * np.abs(truth[given])))
     return DisparityMetrics(
-        pixels=pixels,
-        density=share(count, pixels),
-        epe_px=float(error.mean()) if count else math.nan,
-        rmse_px=float(np.sqrt(np.mean(error**2))) if count else math.nan,
+        pixels=int(known.sum()),
+        density=share(found, all_of_it),
+        epe_px=mean(error, there),
+        rmse_px=math.sqrt(mean(error**2, there)),
         bad_05=bad_05,
         bad_1=bad_1,
         bad_2=bad_2,
@@ -90,8 +96,3 @@ def disparity_metrics(
         d1=d1,
         d1_given=d1_given,
     )
-
-
-def share(part: int, whole: int) -> float:
-    """Part of a whole; NaN where the whole is empty."""
-    return part / whole if whole else math.nan

@@ -211,21 +211,79 @@ def _class_precision(
     images: Sequence[tuple[MaskSet, MaskSet]], label: str | None, most: int
 ) -> NDArray[np.float64] | None:
     """Interpolated precision at each of COCO's IoUs for one class; None without truth."""
-    scores: list[float] = []
-    hits: list[NDArray[np.bool_]] = []
-    truths = 0
-    for predicted, truth in images:
-        found = _of_label(predicted, label)
-        order = np.argsort([-score for score in found.scores], kind="stable")[:most]
-        found, wanted = found.select(order.tolist()), _of_label(truth, label)
-        truths += len(wanted)
-        scores += found.scores
-        hits.append(_greedy(_overlaps(found, wanted, use_labels=False)))
-    if truths == 0:
-        return None
-    order = np.argsort(-np.array(scores), kind="stable")
-    hit = np.concatenate(hits, axis=1)[:, order]
-    return np.array([_interpolated(row, truths) for row in hit])
+    found = [mask_hits(*pair, label=label, most=most) for pair in images]
+    return RankedHits.of(found).precision(np.ones(len(found)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskHits:
+    """What average precision needs to know of one image and one class."""
+
+    scores: NDArray[np.float64]
+    """(N,) of the predictions, the surest first."""
+    hits: NDArray[np.bool_]
+    """(10, N): which of them take a truth of their own, at each of COCO's IoUs."""
+    truths: int
+
+
+def mask_hits(
+    predicted: MaskSet, truth: MaskSet, *, label: str | None = None, most: int = 100
+) -> MaskHits:
+    """Match the predictions of one image as COCO does: the surest chooses first.
+
+    Args:
+        predicted: what was found.
+        truth: what is there.
+        label: of the masks that are looked at; all without it.
+        most: predictions counted, the surest first.
+
+    Raises:
+        InputError: sizes differ.
+    """
+    found, wanted = _of_label(predicted, label), _of_label(truth, label)
+    order = np.argsort([-score for score in found.scores], kind="stable")[:most]
+    found = found.select(order.tolist())
+    return MaskHits(
+        scores=np.array(found.scores, dtype=np.float64),
+        hits=_greedy(_overlaps(found, wanted, use_labels=False)),
+        truths=len(wanted),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankedHits:
+    """The hits of many images, the surest first, ready for average precision."""
+
+    hits: NDArray[np.bool_]
+    """(10, N) at each of COCO's IoUs."""
+    image: NDArray[np.int64]
+    """(N,) which image a prediction is of."""
+    truths: NDArray[np.float64]
+    """(images,)"""
+
+    @classmethod
+    def of(cls, images: Sequence[MaskHits]) -> RankedHits:
+        """Put the predictions of all images into one order."""
+        scores = np.concatenate([np.zeros(0), *(one.scores for one in images)])
+        order = np.argsort(-scores, kind="stable")
+        nothing = np.zeros((len(COCO_IOUS), 0), dtype=bool)
+        return cls(
+            hits=np.concatenate([nothing, *(one.hits for one in images)], axis=1)[:, order],
+            image=np.repeat(np.arange(len(images)), [one.scores.size for one in images])[order],
+            truths=np.array([one.truths for one in images], dtype=np.float64),
+        )
+
+    def precision(self, counts: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        """Average precision at each of COCO's IoUs, (10,); None without truth.
+
+        Args:
+            counts: (images,) how often each image is in the set, for resampling; ones for once.
+        """
+        truths = float(self.truths @ counts)
+        if truths == 0:
+            return None
+        often = counts[self.image]
+        return np.array([_interpolated(row, often, truths) for row in self.hits])
 
 
 def _greedy(overlaps: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -243,13 +301,13 @@ def _greedy(overlaps: NDArray[np.float64]) -> NDArray[np.bool_]:
     return hit
 
 
-def _interpolated(hit: NDArray[np.bool_], truths: int) -> float:
+def _interpolated(hit: NDArray[np.bool_], often: NDArray[np.float64], truths: float) -> float:
     """Mean precision at 101 recalls, each the best precision at that recall or beyond."""
     if hit.size == 0:
         return 0.0
-    positives = np.cumsum(hit)
+    positives = np.cumsum(hit * often)
     recall = positives / truths
-    precision = positives / np.arange(1, len(hit) + 1)
+    precision = positives / np.maximum(np.cumsum(often), 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     place = np.searchsorted(recall, _RECALLS, side="left")
     reached = place < len(envelope)

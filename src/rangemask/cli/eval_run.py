@@ -1,0 +1,276 @@
+"""``rangemask eval RUN DATASET``: a run, a student, saved scenes or teachers on a data set."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rangemask.backends.registry import Role
+    from rangemask.data.sample import Dataset
+    from rangemask.evaluation.comparison import Comparison
+    from rangemask.evaluation.datasets import DatasetReport, EvaluationOptions
+    from rangemask.evaluation.predictors import Predictor
+
+logger = logging.getLogger(__name__)
+
+_MANY = 10
+
+
+def judge(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RUN] DATASET",
+            help="RUN: folder of a training run, of a student or of saved scenes, or models by "
+            "name (sgbm+geometry, student:PATH); left out with --stereo, --depth, --masks. "
+            "DATASET: frames with labels.",
+        ),
+    ],
+    stereo: Annotated[str | None, typer.Option("--stereo", help="Judge this matcher.")] = None,
+    depth: Annotated[str | None, typer.Option("--depth", help="Judge this depth model.")] = None,
+    masks: Annotated[str | None, typer.Option("--masks", help="Judge this segmenter.")] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Another RUN, to be compared with.")
+    ] = None,
+    kinds: Annotated[
+        str | None,
+        typer.Option("--kinds", help="Some of disparity,depth,semantic,masks,objects; else all."),
+    ] = None,
+    weighted: Annotated[
+        bool, typer.Option("--weighted", help="Pixels count by their labels' weight.")
+    ] = False,
+    min_depth: Annotated[float, typer.Option("--min-depth", help="Nearest true depth, m.")] = 0.0,
+    max_depth: Annotated[
+        float, typer.Option("--max-depth", help="Farthest true depth, m (80 for KITTI).")
+    ] = math.inf,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="At most so many frames, evenly spread.")
+    ] = None,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Leave out frames that RUN has learnt from.")
+    ] = False,
+    layout: Annotated[
+        str | None, typer.Option("--dataset-kind", help="Layout of DATASET: kitti, coco, ...")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Folder for JSON, CSV and the page.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace earlier results.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option("--device", help="Where networks run: auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of networks: auto, float32, bfloat16, float16.")
+    ] = "auto",
+    resamples: Annotated[
+        int, typer.Option("--resamples", help="Of the frames, for --against's intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option("--seed", help="Of the resampling.")] = 0,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if any frame failed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Judge a run, student, saved scenes or teachers on a data set (the word "run" may go)."""
+    from rangemask.atomic import check_free
+    from rangemask.cli.console import print_json
+    from rangemask.data.readers import open_dataset
+    from rangemask.evaluation.comparison import compare_reports
+    from rangemask.evaluation.datasets import EvaluationOptions
+    from rangemask.evaluation.frames import KINDS, JudgeOptions
+
+    if output is not None:
+        check_free(output, overwrite=overwrite)
+    run, path = _told_apart(words, {"stereo": stereo, "depth": depth, "masks": masks})
+    asked = KINDS if kinds is None else tuple(kind.strip() for kind in kinds.split(","))
+    options = EvaluationOptions(
+        judge=JudgeOptions(
+            kinds=asked, weighted=weighted, min_depth_m=min_depth, max_depth_m=max_depth
+        ),
+        limit=limit,
+        held_out=held_out,
+    )
+    dataset = open_dataset(path, layout)
+    predictors = [_opened(run, device, precision)]
+    if against is not None:
+        predictors.append(_opened(against, device, precision))
+    reports = []
+    for predictor in predictors:
+        reports.append(_report(predictor, dataset, options, path))
+        if reports[-1].stopped:
+            break
+    found: DatasetReport | Comparison = reports[0]
+    if len(reports) == 2 and not reports[1].stopped:
+        found = compare_reports(*reports, resamples=resamples, seed=seed)
+    if output is not None:
+        _write(found, predictors, dataset, output, overwrite=overwrite)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _show(found, output)
+    _exit(reports, strict=strict)
+
+
+def _told_apart(
+    words: Sequence[str], roles: dict[Role, str | None]
+) -> tuple[str | dict[Role, str], str]:
+    """Who is judged, and the data set."""
+    from rangemask.errors import InputError
+
+    named = {role: name for role, name in roles.items() if name is not None and name != "none"}
+    if named and len(words) == 1:
+        return named, words[0]
+    if not named and len(words) == 2:
+        return words[0], words[1]
+    raise InputError(
+        "expected RUN and DATASET, or DATASET and some of --stereo, --depth, --masks NAME; got "
+        f"{' '.join(words)}" + "".join(f" --{role} {name}" for role, name in named.items()) + "."
+    )
+
+
+def _opened(run: str | dict[Role, str], device: str, precision: str) -> Predictor:
+    from rangemask.evaluation.predictors import open_predictor, open_teachers
+
+    if isinstance(run, str):
+        return open_predictor(run, device=device, precision=precision)
+    return open_teachers(run, device=device, precision=precision)
+
+
+def _report(
+    predictor: Predictor, dataset: Dataset, options: EvaluationOptions, name: str
+) -> DatasetReport:
+    from rich.console import Console
+    from rich.progress import track
+
+    from rangemask.evaluation.datasets import evaluate_dataset
+
+    def bar(indices: Sequence[int]) -> Iterable[int]:
+        return track(indices, f"judging {predictor.name}", console=Console(stderr=True))
+
+    report = evaluate_dataset(predictor, dataset, options=options, name=name, progress=bar)
+    for frame, why in report.failed.items():
+        logger.error("%s failed: %s", frame, why)
+    return report
+
+
+def _write(
+    found: DatasetReport | Comparison,
+    predictors: Sequence[Predictor],
+    dataset: Dataset,
+    output: Path,
+    *,
+    overwrite: bool,
+) -> None:
+    from rangemask.atomic import atomic_folder
+    from rangemask.evaluation.report_files import write_report_files
+
+    with atomic_folder(output, overwrite=overwrite) as staging:
+        write_report_files(found, staging)
+
+
+def _show(found: DatasetReport | Comparison, output: Path | None) -> None:
+    from rich.text import Text
+
+    from rangemask.cli.console import print_rich
+    from rangemask.evaluation.datasets import DatasetReport
+
+    table = _table(found) if isinstance(found, DatasetReport) else _comparison_table(found)
+    print_rich(table)
+    reports = (found,) if isinstance(found, DatasetReport) else (found.first, found.second)
+    lines = [f"{len(report.frames)} frames of {report.dataset}" for report in reports[:1]]
+    for report in reports:
+        for what, names in (
+            ("failed", list(report.failed)),
+            ("without labels to judge by", report.unlabelled),
+            ("without a saved scene", report.not_predicted),
+        ):
+            if names:
+                shown = ", ".join(names[:_MANY]) + (", ..." if len(names) > _MANY else "")
+                lines.append(f"{report.predictor}: {len(names)} {what}: {shown}")
+        lines += [note for note in report.notes if note not in lines]
+    lines += [] if isinstance(found, DatasetReport) else list(found.notes)
+    if output is not None:
+        lines.append(f"Result: {output}")
+    # Text: a name may hold brackets, which rich would take for markup.
+    print_rich(*(Text(line) for line in lines))
+
+
+def _table(report: DatasetReport) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from rangemask.evaluation.totals import SHOWN, TITLES
+
+    table = Table(box=SIMPLE_HEAD, title=Text(report.predictor))
+    table.add_column("what")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for kind, metrics in SHOWN.items():
+        row = report.totals.get(kind, {})
+        shown = [metric for metric in metrics if metric in row]
+        for place, metric in enumerate(shown):
+            table.add_row("" if place else TITLES[kind], metric, _number(row[metric]))
+        if shown:
+            table.add_section()
+    return table
+
+
+def _comparison_table(found: Comparison) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from rangemask.evaluation.totals import SHOWN, TITLES
+
+    names = {"first": found.first.predictor, "second": found.second.predictor, "neither": "-"}
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("what")
+    table.add_column("metric")
+    for which in ("first", "second"):
+        table.add_column(Text(names[which]), justify="right", overflow="fold")
+    for column in ("difference", "95 %"):
+        table.add_column(column, justify="right")
+    table.add_column("better", overflow="fold")
+    for kind, metrics in SHOWN.items():
+        rows = {one.metric: one for one in found.of(kind)}
+        shown = [rows[metric] for metric in metrics if metric in rows]
+        for place, one in enumerate(shown):
+            table.add_row(
+                "" if place else TITLES[kind],
+                one.metric,
+                _number(one.first),
+                _number(one.second),
+                _signed(one.difference),
+                f"{_signed(one.low)} to {_signed(one.high)}",
+                Text(names[one.better]),
+            )
+        if shown:
+            table.add_section()
+    return table
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4g}"
+
+
+def _signed(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:+.3g}"
+
+
+def _exit(reports: Sequence[DatasetReport], *, strict: bool) -> None:
+    from rangemask.errors import RangemaskError
+
+    if reports[-1].stopped:
+        raise KeyboardInterrupt
+    failed = sum(len(report.failed) for report in reports)
+    if failed and strict:
+        raise RangemaskError(f"{failed} frames failed, and --strict asks for all of them.")
