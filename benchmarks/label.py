@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
+import ray
 
 from rangemask.backends.registry import load_masks, load_stereo
 from rangemask.backends.stereo.to_depth import depth_of_match
@@ -92,7 +92,12 @@ def on_ray(root: Path, output: Path, workers: int, quality: str) -> float:
 
     options = RunOptions(output=output, engine="ray", workers=workers)
     config = LabelConfig(stereo_options={"quality": quality})
-    label_dataset(root, config, options, progress=started)  # type: ignore[arg-type]
+    # One core each: a single worker would else take both.
+    ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        label_dataset(root, config, options, progress=started)  # type: ignore[arg-type]
+    finally:
+        ray.shutdown()
     warm = workers  # the first frame of each worker
     return (len(times) - 1 - warm) / (times[-1] - times[warm])
 
@@ -104,7 +109,6 @@ def main() -> None:
     parser.add_argument("--quality", choices=("fast", "best"), default="fast")
     parser.add_argument("--ray", action="store_true", help="also one and two workers of Ray")
     given = parser.parse_args()
-    cv2.setNumThreads(2)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "set"
         make(root, given.frames)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,9 +39,9 @@ def count_teachers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     real = work.Teachers.__call__
 
-    def counted(self: work.Teachers, frame: StereoFrame) -> work.Judged:
+    def counted(self: work.Teachers, frame: StereoFrame, *rest: Any) -> work.Judged:
         asked.append(frame.name)
-        return real(self, frame)
+        return real(self, frame, *rest)
 
     monkeypatch.setattr(work.Teachers, "__call__", counted)
     return asked

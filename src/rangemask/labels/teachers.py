@@ -161,8 +161,14 @@ class Teachers:
         """What is made of a pair, or of a single image."""
         return tuple(kind for kind in self.recipes if pair or kind not in STEREO_KINDS)
 
-    def __call__(self, frame: StereoFrame) -> Judged:
+    def __call__(
+        self, frame: StereoFrame, early: Callable[[FrameLabels], None] | None = None
+    ) -> Judged:
         """Label one frame.
+
+        Args:
+            frame: to look at.
+            early: called with those labels that are there before the segmenter begins.
 
         Raises:
             InputError: a teacher cannot work with it.
@@ -183,6 +189,8 @@ class Teachers:
             mono = self._ask(self.depth, frame)
             labels = replace(labels, depth=mono)
             seen = mono if seen is None else seen
+        if early is not None:
+            early(labels)
         if self.masks is not None:
             found = self._ask(self.masks, frame, depth=seen, labels=self.config.labels)
             quality |= mask_quality(found.masks)

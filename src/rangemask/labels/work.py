@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from rangemask.data.frame_sources import FrameSource
 from rangemask.data.store import FileMark, FrameRecord, Kind, LabelFile, LabelStore, Recipe
-from rangemask.data.store.files import encode, encode_image
+from rangemask.data.store.files import Packing, encode_image
 from rangemask.errors import InputError
 from rangemask.geometry import Rig
 from rangemask.labels.config import LabelConfig
@@ -101,8 +101,8 @@ class Worker:
         self.teachers = Teachers(job.config, job.rig)
         self.recipes = self.teachers.recipes
         self._classes: tuple[str, ...] | None = None
-        self._reader = ThreadPoolExecutor(max_workers=1)
-        self._ahead: tuple[FrameSource, Future[_Read]] | None = None
+        self._threads = ThreadPoolExecutor(max_workers=2)
+        self._ahead: dict[FrameSource, Future[_Read]] = {}
 
     @property
     def plan(self) -> Plan:
@@ -158,7 +158,9 @@ class Worker:
         """Begin to read a frame that comes next, while another is looked at."""
         # Mostly those that have a record are kept, and need not be read.
         if self.store.record(task.source.name) is None:
-            self._ahead = (task.source, self._reader.submit(self._read, task.source))
+            while len(self._ahead) > 1:  # those that somebody else has claimed since
+                self._ahead.pop(next(iter(self._ahead)))
+            self._ahead[task.source] = self._threads.submit(self._read, task.source)
 
     def _read(self, source: FrameSource) -> _Read:
         seen = sources_seen(source)  # before: what changes while it is read has changed
@@ -203,17 +205,17 @@ class Worker:
         return replace(record, status="labelled", reason="")
 
     def _label(self, task: Task, known: FrameRecord | None) -> FrameRecord:
-        source, ahead = task.source, self._ahead
-        if ahead is not None and ahead[0] == source:
-            self._ahead, read = None, ahead[1].result()
-        else:
-            read = self._read(source)
+        source = task.source
+        ahead = self._ahead.pop(source, None)
+        read = self._read(source) if ahead is None else ahead.result()
         frame = read.frame
-        judged = self.teachers(frame)
-        images = self._write_images(source, judged, changed=judged.frame is not frame)
         if self._classes is None:
             self._classes = self.store.manifest.classes
-        encoded = encode(judged.labels, images["left"].path, self._classes, self.job.config.maps)
+        packing = Packing(self._threads, self._classes, self.job.config.maps)
+        judged = self.teachers(frame, packing.begin)
+        images = self._write_images(source, judged, changed=judged.frame is not frame)
+        packing.begin(judged.labels, images["left"].path)
+        encoded = packing.result()
         kept, quality = self._kept_of(known, images)
         new = {kind: file for kind, file in encoded.items() if kind not in kept}
         keys = {kind: self.recipes[kind].key for kind in new}

@@ -132,6 +132,8 @@ def test_a_frame_is_claimed_once_and_its_leavings_are_swept(tmp_path: Path) -> N
     (tmp_path / "masks").mkdir()
     for name in (".a.x7.json", ".ab.x7.json"):
         (tmp_path / "masks" / name).write_text("half")
+    (tmp_path / "records/.claims").mkdir(parents=True)
+    (tmp_path / "records/.claims/a.lock").touch()
     with store.claim("a") as ours:
         assert ours
         with other.claim("a") as theirs:

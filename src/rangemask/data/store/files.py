@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,40 @@ class Encoded:
     details: Mapping[str, Any]
 
 
+class Packing:
+    """The files of one frame, packed in other threads while its other labels are still made.
+
+    Packing takes as long as a fast matcher, and does not hold Python's lock.
+
+    Args:
+        threads: that pack.
+        classes: of the store; a class has its place in them, from 1, as id.
+        map_format: of disparity and metric depth.
+    """
+
+    def __init__(
+        self, threads: ThreadPoolExecutor, classes: Sequence[str], map_format: MapFormat
+    ) -> None:
+        self._threads = threads
+        self._classes, self._format = classes, map_format
+        self._running: dict[Kind, Future[Encoded]] = {}
+
+    def begin(self, labels: FrameLabels, image_file: str | None = None) -> None:
+        """Begin with all kinds that are there and were not before; masks need the image's name."""
+        makers = _makers(labels, image_file, self._classes, self._format)
+        for kind, make in makers:
+            if kind not in self._running:
+                self._running[kind] = self._threads.submit(make)
+
+    def result(self) -> dict[Kind, Encoded]:
+        """All files.
+
+        Raises:
+            InputError: a disparity is too large for a PNG, or a label is none of the classes.
+        """
+        return {kind: future.result() for kind, future in self._running.items()}
+
+
 def encode(
     labels: FrameLabels, image_file: str, classes: Sequence[str], map_format: MapFormat
 ) -> dict[Kind, Encoded]:
@@ -76,15 +110,11 @@ def encode(
     Raises:
         InputError: a disparity is too large for a PNG, or a label is none of the classes.
     """
-    makers = dict(_makers(labels, image_file, classes, map_format))
-    # Packing takes as long as a fast matcher, and does not hold Python's lock.
-    with ThreadPoolExecutor(max_workers=len(makers) or 1) as threads:
-        running = {kind: threads.submit(make) for kind, make in makers.items()}
-        return {kind: future.result() for kind, future in running.items()}
+    return {kind: make() for kind, make in _makers(labels, image_file, classes, map_format)}
 
 
 def _makers(
-    labels: FrameLabels, image_file: str, classes: Sequence[str], map_format: MapFormat
+    labels: FrameLabels, image_file: str | None, classes: Sequence[str], map_format: MapFormat
 ) -> Iterator[tuple[Kind, Callable[[], Encoded]]]:
     """What makes each file, slow ones first."""
     if labels.disparity is not None:
@@ -97,11 +127,9 @@ def _makers(
         yield "weight", partial(_share_file, labels.weight)
     if labels.semantic is not None:
         yield "semantic", partial(_ids_file, labels.semantic, classes)
-    if labels.masks is not None:
-        yield (
-            "masks",
-            partial(_masks_file, labels.masks, labels.distances_m, image_file, classes),
-        )
+    if labels.masks is not None and image_file is not None:
+        masks, distances_m = labels.masks, labels.distances_m
+        yield "masks", partial(_masks_file, masks, distances_m, image_file, classes)
 
 
 def read_file(root: Path, kind: Kind, file: LabelFile, classes: Sequence[str]) -> Any:

@@ -134,6 +134,7 @@ class LabelStore:
         Yields:
             whether the frame is ours.
         """
+        left_over = self._claim_path(name).exists()
         lock = self._lock(name)
         try:
             lock.acquire(timeout=-1 if wait else 0)
@@ -141,7 +142,8 @@ class LabelStore:
             yield False
             return
         try:
-            self._sweep(name)
+            if left_over:  # by a process that was killed, with what it had half-written
+                self._sweep(name)
             yield True
             # The record is there now, and whoever waits for this lock will look for it first.
             if self._record_path(name).exists():
