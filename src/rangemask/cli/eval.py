@@ -27,7 +27,13 @@ class RunOrFiles(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(no_args_is_help=True, cls=RunOrFiles)
+app = typer.Typer(
+    no_args_is_help=True,
+    cls=RunOrFiles,
+    subcommand_metavar="RUN DATASET [OPTIONS] | disparity|depth|masks PREDICTED TRUTH [OPTIONS]",
+    epilog="A run, student, saved scenes or models on a data set: rangemask eval RUN DATASET "
+    "(rangemask eval run --help lists its options).",
+)
 app.command("run")(judge)
 
 Predicted = Annotated[

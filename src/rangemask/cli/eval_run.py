@@ -79,7 +79,7 @@ def judge(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Judge a run, student, saved scenes or teachers on a data set (the word "run" may go)."""
+    """A run, student, saved scenes or models on a data set; the word "run" may be left out."""
     from rangemask.atomic import check_free
     from rangemask.cli.console import print_json
     from rangemask.data.readers import open_dataset
@@ -132,12 +132,14 @@ def _told_apart(
         return words[0], words[1]
     raise InputError(
         "expected RUN and DATASET, or DATASET and some of --stereo, --depth, --masks NAME; got "
-        f"{' '.join(words)}" + "".join(f" --{role} {name}" for role, name in named.items()) + "."
+        f"{' '.join(words)}"
+        + "".join(f" --{role} {name}" for role, name in named.items())
+        + ". Files against files: rangemask eval disparity|depth|masks PREDICTED TRUTH."
     )
 
 
 def _opened(run: str | dict[Role, str], device: str, precision: str) -> Predictor:
-    from rangemask.evaluation.predictors import open_predictor, open_teachers
+    from rangemask.evaluation.opening import open_predictor, open_teachers
 
     if isinstance(run, str):
         return open_predictor(run, device=device, precision=precision)
@@ -171,9 +173,11 @@ def _write(
 ) -> None:
     from rangemask.atomic import atomic_folder
     from rangemask.evaluation.report_files import write_report_files
+    from rangemask.view.evaluation_page import write_evaluation_page
 
     with atomic_folder(output, overwrite=overwrite) as staging:
         write_report_files(found, staging)
+        write_evaluation_page(found, dataset, predictors, staging / "report.html")
 
 
 def _show(found: DatasetReport | Comparison, output: Path | None) -> None:
@@ -186,6 +190,12 @@ def _show(found: DatasetReport | Comparison, output: Path | None) -> None:
     print_rich(table)
     reports = (found,) if isinstance(found, DatasetReport) else (found.first, found.second)
     lines = [f"{len(report.frames)} frames of {report.dataset}" for report in reports[:1]]
+    if not isinstance(found, DatasetReport):
+        lines = [
+            f"A: {found.first.predictor}",
+            f"B: {found.second.predictor}",
+            f"{len(found.frames)} frames of {found.first.dataset}",
+        ]
     for report in reports:
         for what, names in (
             ("failed", list(report.failed)),
@@ -195,7 +205,8 @@ def _show(found: DatasetReport | Comparison, output: Path | None) -> None:
             if names:
                 shown = ", ".join(names[:_MANY]) + (", ..." if len(names) > _MANY else "")
                 lines.append(f"{report.predictor}: {len(names)} {what}: {shown}")
-        lines += [note for note in report.notes if note not in lines]
+        who = "" if isinstance(found, DatasetReport) else f"{report.predictor}: "
+        lines += [f"{who}{note}" for note in report.notes]
     lines += [] if isinstance(found, DatasetReport) else list(found.notes)
     if output is not None:
         lines.append(f"Result: {output}")
@@ -204,57 +215,57 @@ def _show(found: DatasetReport | Comparison, output: Path | None) -> None:
 
 
 def _table(report: DatasetReport) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
     from rangemask.evaluation.totals import SHOWN, TITLES
 
-    table = Table(box=SIMPLE_HEAD, title=Text(report.predictor))
-    table.add_column("what")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
+    table = _empty_table("", Text(report.predictor))
     for kind, metrics in SHOWN.items():
         row = report.totals.get(kind, {})
         shown = [metric for metric in metrics if metric in row]
-        for place, metric in enumerate(shown):
-            table.add_row("" if place else TITLES[kind], metric, _number(row[metric]))
-        if shown:
-            table.add_section()
+        if not shown:
+            continue
+        table.add_row(Text(TITLES[kind], style="bold"))
+        for metric in shown:
+            table.add_row(f"  {metric}", _number(row[metric]))
+        table.add_section()
     return table
 
 
 def _comparison_table(found: Comparison) -> Any:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
     from rangemask.evaluation.totals import SHOWN, TITLES
 
-    names = {"first": found.first.predictor, "second": found.second.predictor, "neither": "-"}
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("what")
-    table.add_column("metric")
-    for which in ("first", "second"):
-        table.add_column(Text(names[which]), justify="right", overflow="fold")
-    for column in ("difference", "95 %"):
-        table.add_column(column, justify="right")
-    table.add_column("better", overflow="fold")
+    table = _empty_table("", "A", "B", "B - A", "95 %", "better")
+    words = {"first": "A", "second": "B", "neither": "-"}
     for kind, metrics in SHOWN.items():
         rows = {one.metric: one for one in found.of(kind)}
         shown = [rows[metric] for metric in metrics if metric in rows]
-        for place, one in enumerate(shown):
+        if not shown:
+            continue
+        table.add_row(Text(TITLES[kind], style="bold"))
+        for one in shown:
             table.add_row(
-                "" if place else TITLES[kind],
-                one.metric,
+                f"  {one.metric}",
                 _number(one.first),
                 _number(one.second),
                 _signed(one.difference),
-                f"{_signed(one.low)} to {_signed(one.high)}",
-                Text(names[one.better]),
+                f"{_signed(one.low, 2)} to {_signed(one.high, 2)}",
+                words[one.better],
             )
-        if shown:
-            table.add_section()
+        table.add_section()
+    return table
+
+
+def _empty_table(first: str, *columns: Any) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column, justify="right", overflow="fold")
     return table
 
 
@@ -262,8 +273,8 @@ def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4g}"
 
 
-def _signed(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:+.3g}"
+def _signed(value: float, digits: int = 3) -> str:
+    return "-" if math.isnan(value) else f"{value:+.{digits}g}"
 
 
 def _exit(reports: Sequence[DatasetReport], *, strict: bool) -> None:

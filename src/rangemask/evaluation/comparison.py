@@ -131,7 +131,8 @@ def compare_reports(
         raise InputError(
             f"{first.predictor} and {second.predictor} have no frame in common that was judged."
         )
-    pools = pair_up(Pool(shared), Pool([there[frame.name] for frame in shared]))
+    own = Pool(shared), Pool([there[frame.name] for frame in shared])
+    pools = pair_up(*own)
     whole = [pool.totals() for pool in pools]
     keys = list(_shared_metrics(*whole))
     if not keys:
@@ -165,7 +166,10 @@ def compare_reports(
         differences=tuple(differences),
         resamples=resamples,
         seed=seed,
-        notes=tuple(_notes(first, second, [frame.sequence for frame in shared])),
+        notes=(
+            *_notes(first, second, [frame.sequence for frame in shared]),
+            *_class_notes(*own, pools[0]),
+        ),
     )
 
 
@@ -173,7 +177,8 @@ def _shared_metrics(first: Totals, second: Totals) -> Iterator[tuple[str, str]]:
     for kind, row in first.items():
         other: Mapping[str, float] = second.get(kind, {})
         for metric in row:
-            if metric in other and metric not in COUNTS:
+            known = math.isfinite(row[metric]) or math.isfinite(other.get(metric, math.nan))
+            if metric in other and metric not in COUNTS and known:
                 yield kind, metric
 
 
@@ -207,3 +212,12 @@ def _notes(first: DatasetReport, second: DatasetReport, sequences: list[str]) ->
         "Each interval is for its own metric: of twenty that do not differ, one is expected to "
         "leave out 0 by chance."
     )
+
+
+def _class_notes(first: Pool, second: Pool, both: Pool) -> Iterator[str]:
+    if set(first.class_names) == set(second.class_names) or not (
+        first.class_names and second.class_names
+    ):
+        return
+    names = ", ".join(both.class_names) or "none, so classes of pixels are not compared"
+    yield f"The runs know different classes. Compared are those that both know: {names}."

@@ -22,12 +22,12 @@ from rangemask.evaluation.frames import (
     judge_frame,
     truths_of,
 )
+from rangemask.evaluation.opening import open_predictor
 from rangemask.evaluation.predictors import (
     PipelinePredictor,
     Prediction,
     Predictor,
     SavedScenes,
-    open_predictor,
 )
 from rangemask.evaluation.totals import Pool, Totals
 from rangemask.pipeline import Pipeline
@@ -167,9 +167,7 @@ def as_predictor(predictor: Pipeline | Predictor | str | Path) -> Predictor:
     if isinstance(predictor, str | Path):
         return open_predictor(predictor)
     if isinstance(predictor, Pipeline):
-        models = (predictor.stereo, predictor.depth, predictor.masks)
-        words = dict.fromkeys(one.passport.model for one in models if one is not None)
-        return PipelinePredictor(name="+".join(words), pipeline=predictor)
+        return PipelinePredictor.of(predictor)
     return predictor
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,19 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from rangemask.backends.protocols import DepthModel
-from rangemask.backends.registry import BUILDERS, STUDENT, Role, load, names
-from rangemask.errors import InputError, UnknownNameError
+from rangemask.errors import InputError
 from rangemask.geometry.arrays import FloatMap
 from rangemask.pipeline import Pipeline
 from rangemask.structures import DepthMap, MaskSet, Scene, SemanticMap, StereoFrame
-from rangemask.structures.scene_files import SCENE_FILE
 
-RUN_FILE = "run.json"
-_RUN_FORMAT, _RUN_VERSION = "rangemask-run", 1
-_ROLES: tuple[Role, ...] = ("stereo", "depth", "masks")
-_UNSURE = 0.05
-"""Average precision asks for the order of unsure objects, too."""
-_SURE = 0.5
 _SAME_PICTURE = 3.0
 """Mean difference of two images, of 255, up to which one is the other written again."""
 
@@ -84,43 +75,49 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelinePredictor:
-    """A pipeline, or a segmenter alone.
+    """A pipeline, two of them, or a segmenter alone.
 
-    Where a pipeline has both a matcher and a depth model, both are asked and judged.
+    Where there are both a matcher and a depth model, both are asked of a pair, and judged.
     """
 
     name: str
-    pipeline: Pipeline | None
+    pipeline: Pipeline | None = None
+    """For pairs; and for single images, if there is no other."""
+    single: Pipeline | None = None
+    """For single images."""
+    depth: DepthModel | None = None
+    """Asked of pairs, besides the matcher."""
     masks: Any = None
-    """A segmenter for frames that the pipeline cannot measure; the pipeline's own by default."""
-    gives: frozenset[str] | None = None
-    """What it says, where that is known better than from its parts."""
+    """A segmenter for frames that no pipeline can measure."""
+    gives: frozenset[str]
+    """What it may say."""
     sure_from: float = 0.0
     """Score from which the predictor stands by a mask."""
     trained_on: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> PipelinePredictor:
+        """A pipeline as it is."""
+        models = (pipeline.stereo, pipeline.depth, pipeline.masks)
+        words = dict.fromkeys(one.passport.model for one in models if one is not None)
+        return cls(
+            name="+".join(words),
+            pipeline=pipeline,
+            depth=pipeline.depth,
+            masks=pipeline.masks,
+            gives=kinds_of(*models),
+        )
+
     @property
     def kinds(self) -> frozenset[str]:
         """What it may say."""
-        if self.gives is not None:
-            return self.gives
-        pipeline = self.pipeline
-        found = set() if self._segmenter is None else {"masks", "semantic"}
-        if pipeline is not None and pipeline.stereo is not None:
-            found.add("disparity")
-        if pipeline is not None and pipeline.depth is not None:
-            found.add("depth")
-        return frozenset(found)
+        return self.gives
 
     @property
     def labels(self) -> tuple[str, ...] | None:
         """What its masks may be called."""
-        labels: tuple[str, ...] | None = getattr(self._segmenter, "labels", None)
+        labels: tuple[str, ...] | None = getattr(self.masks, "labels", None)
         return labels or None
-
-    @property
-    def _segmenter(self) -> Any:
-        return self.masks if self.pipeline is None else self.pipeline.masks
 
     def __call__(self, frame: StereoFrame) -> Prediction:
         """Predict one frame.
@@ -129,27 +126,26 @@ class PipelinePredictor:
             InputError: it cannot, or the frame is not rectified.
         """
         start = time.perf_counter()
-        pipeline = self.pipeline
-        if pipeline is None or (
-            pipeline.depth is None and (frame.right is None or pipeline.stereo is None)
-        ):
-            return self._segmented(frame, start)
-        scene = pipeline(frame)
+        chosen = self.pipeline
+        if chosen is None or chosen.stereo is None or frame.right is None:
+            chosen = self.single if self.single is not None else chosen
+            if chosen is None or chosen.depth is None:
+                return self._segmented(frame, start)
+        scene = chosen(frame)
         if scene.frame.left is not frame.left:
             raise InputError(
                 f"{frame.name}: is not rectified, so that what is predicted lies on other pixels "
                 "than the labels. Rectify the images and make labels of those."
             )
-        depth = None
-        if pipeline.depth is not None and scene.disparity is not None:
-            model: DepthModel = pipeline.depth
-            depth = model(scene.frame)
-        return _of_scene(scene, depth, self.sure_from, time.perf_counter() - start)
+        besides = None
+        if self.depth is not None and scene.disparity is not None:
+            besides = self.depth(scene.frame)
+        return _of_scene(scene, besides, self.sure_from, time.perf_counter() - start)
 
     def _segmented(self, frame: StereoFrame, start: float) -> Prediction:
-        if self._segmenter is None:
+        if self.masks is None:
             raise InputError(f"{frame.name}: has one image, and {self.name} needs a pair.")
-        found = self._segmenter(frame, depth=None, labels=None)
+        found = self.masks(frame, depth=None, labels=None)
         return Prediction(
             masks=found.masks,
             sure=_sure(found.masks, self.sure_from),
@@ -193,180 +189,11 @@ class SavedScenes:
         return _of_scene(scene, None, 0.0, None)
 
 
-def open_predictor(
-    run: str | Path, *, device: str = "auto", precision: str = "auto"
-) -> PipelinePredictor | SavedScenes:
-    """What is at a path, or has a name, ready to be judged.
-
-    Args:
-        run: folder of a training run (its best student), of a student, of scenes that
-            ``rangemask predict`` wrote, or models by name: ``sgbm``, ``sgbm+geometry``,
-            ``student:PATH``.
-        device: where networks run.
-        precision: what they compute in.
-
-    Raises:
-        InputError: nothing that can be judged is there, or a run is of another version.
-        UnknownNameError: no model has that name.
-    """
-    path = Path(run)
-    if path.is_dir():
-        return _of_folder(path, device, precision)
-    chosen: dict[Role, str] = {}
-    for part in str(run).split("+"):
-        plain = part.partition(":")[0]
-        if plain == STUDENT:
-            return open_student(Path(part.partition(":")[2]), device=device, precision=precision)
-        roles = [role for role in _ROLES if plain in BUILDERS[role]]
-        if not roles:
-            known = ", ".join(dict.fromkeys(name for role in _ROLES for name in names(role)))
-            raise UnknownNameError(
-                f"{run}: no such folder, and no model is called {plain!r}. Give the folder of a "
-                f"run, of a student or of saved scenes, or some of {known} joined by +."
-            )
-        chosen[roles[0]] = part
-    return open_teachers(chosen, device=device, precision=precision)
-
-
-def open_teachers(
-    chosen: Mapping[Role, str], *, device: str = "auto", precision: str = "auto"
-) -> PipelinePredictor:
-    """Models by role and name.
-
-    Raises:
-        InputError: a model cannot be loaded.
-        UnknownNameError: no model has that name.
-    """
-    shared: dict[str, Any] = {}
-    models: dict[str, Any] = {
-        role: load(role, name, None, device, precision, shared=shared)
-        for role, name in chosen.items()
-    }
-    name = "+".join(chosen[role] for role in _ROLES if role in chosen)
-    return _predictor(name, models)
-
-
-def open_student(
-    folder: Path, *, name: str | None = None, device: str = "auto", precision: str = "auto"
-) -> PipelinePredictor:
-    """A student with all the heads that can be judged.
-
-    Raises:
-        InputError: the folder is no student, or it has no such head.
-    """
-    heads = _heads_of(folder)
-    asked: dict[str, tuple[Role, dict[str, Any]]] = {}
-    if "stereo" in heads:
-        asked["stereo"] = ("stereo", {})
-    if "depth" in heads:
-        asked["depth"] = ("depth", {})
-    if heads & {"masks", "semantic"}:
-        asked["masks"] = ("masks", {"min_score": _UNSURE})
-    if not asked:
-        raise InputError(
-            f"{folder}: this student has {', '.join(sorted(heads)) or 'no heads'}, and nothing of "
-            "that can be judged without prompts."
-        )
-    shared: dict[str, Any] = {}
-    models = {
-        key: load(role, STUDENT, folder, device, precision, options=options, shared=shared)
-        for key, (role, options) in asked.items()
-    }
-    gives = {"stereo": "disparity", "depth": "depth", "masks": "masks", "semantic": "semantic"}
-    return _predictor(
-        name or str(folder),
-        models,
-        gives=frozenset(gives[head] for head in heads if head in gives),
-        sure_from=_SURE,
-    )
-
-
-def _predictor(
-    name: str,
-    models: Mapping[str, Any],
-    *,
-    gives: frozenset[str] | None = None,
-    sure_from: float = 0.0,
-) -> PipelinePredictor:
-    stereo, depth, masks = (models.get(role) for role in _ROLES)
-    pipeline = None
-    if stereo is not None or depth is not None:
-        pipeline = Pipeline(stereo, masks, depth=depth)
-    return PipelinePredictor(
-        name=name, pipeline=pipeline, masks=masks, gives=gives, sure_from=sure_from
-    )
-
-
-def _of_folder(path: Path, device: str, precision: str) -> PipelinePredictor | SavedScenes:
-    if (path / RUN_FILE).is_file():
-        return _of_run(path, device, precision)
-    if (path / "config.json").is_file():
-        return open_student(path, device=device, precision=precision)
-    if (path / SCENE_FILE).is_file():
-        return SavedScenes(name=str(path), folders={path.resolve().name: path})
-    scenes = sorted(path.glob(f"*/{SCENE_FILE}"))
-    if scenes:
-        return SavedScenes(
-            name=str(path), folders={file.parent.name: file.parent for file in scenes}
-        )
-    raise InputError(
-        f"{path}: holds no training run ({RUN_FILE}), no student (config.json) and no saved "
-        f"scenes (NAME/{SCENE_FILE})."
-    )
-
-
-def _of_run(path: Path, device: str, precision: str) -> PipelinePredictor:
-    state = _read_json(path / RUN_FILE)
-    if state.get("format") != _RUN_FORMAT:
-        raise InputError(f"{path}: is not the folder of a training run.")
-    version = state.get("format_version")
-    if version != _RUN_VERSION:
-        older = isinstance(version, int) and version < _RUN_VERSION
-        raise InputError(
-            f"{path}: was written by {'an older' if older else 'a newer'} rangemask (run format "
-            f"{version}, this one has {_RUN_VERSION}). Judge its student instead: {path / 'best'}."
-        )
-    student = next((path / name for name in ("best", "last") if (path / name).is_dir()), None)
-    if student is None:
-        raise InputError(
-            f"{path}: holds no student yet (best/); the run's state is {state.get('state')!r}. "
-            "Let it finish its first epoch."
-        )
-    predictor = open_student(student, name=str(path), device=device, precision=precision)
-    frames = _read_json(path / "data.json") if (path / "data.json").is_file() else {}
-    trained = frames.get("train")
-    return PipelinePredictor(
-        name=predictor.name,
-        pipeline=predictor.pipeline,
-        masks=predictor.masks,
-        gives=predictor.gives,
-        sure_from=predictor.sure_from,
-        trained_on=frozenset(map(str, trained)) if isinstance(trained, list) else frozenset(),
-    )
-
-
-def _heads_of(folder: Path) -> frozenset[str]:
-    """Heads by the student's own words; what is damaged there is said when it is loaded."""
-    if not (folder / "config.json").is_file():
-        raise InputError(
-            f"{folder}: holds no config.json; a student is a folder with config.json and "
-            "model.safetensors."
-        )
-    model = _read_json(folder / "config.json").get("model")
-    if not isinstance(model, Mapping):
-        raise InputError(f"{folder / 'config.json'}: has no settings of a model.")
-    heads = ("depth", "stereo", "masks", "prompts", "semantic", "fusion")
-    return frozenset(head for head in heads if model.get(head) is not None)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}).") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: is damaged, it must hold a table.")
-    return values
+def kinds_of(stereo: object, depth: object, masks: object) -> frozenset[str]:
+    """What models of these roles, or None, may say."""
+    found = {"masks", "semantic"} if masks is not None else set()
+    found |= {"disparity"} if stereo is not None else set()
+    return frozenset(found | ({"depth"} if depth is not None else set()))
 
 
 def _of_scene(

@@ -117,13 +117,25 @@ class Pool:
             return int(np.isfinite(self._seconds).sum())
         return sum(kind in frame.values for frame in self.frames)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes of pixels that were judged."""
+        return () if self._classes is None else tuple(self._classes[0])
+
     def restricted(self, other: Pool) -> Pool:
-        """The same frames, with means only over those that the other pool has as well."""
+        """The same frames, with nothing that the other pool lacks: frames, classes and labels."""
         out = Pool(self.frames)
         for row, key in enumerate(self._names):
             if key in other._names:
                 known = np.isfinite(other._table[other._names.index(key)])
                 out._table[row, ~known] = math.nan
+        out._ranked = {name: one for name, one in self._ranked.items() if name in other._ranked}
+        if self._classes is not None and set(self.class_names) != set(other.class_names):
+            names, table, pixels = self._classes
+            kept = [i for i, name in enumerate(names) if name in other.class_names]
+            # How many pixels are right depends on how many classes there are to be wrong about.
+            chosen = [names[i] for i in kept], table[:, kept], np.zeros_like(pixels)
+            out._classes = chosen if kept else None
         return out
 
     def _means(self, counts: Doubles) -> Doubles:
