@@ -1,0 +1,335 @@
+"""The student learns: from random weights, on rendered scenes, judged on scenes it never saw.
+
+    python benchmarks/learn.py [--only depth,stereo,...] [--share 1.0] [--output FOLDER]
+
+Every line trains the nano student through ``rangemask.training.fit``, as ``rangemask train`` does,
+on the same 480 scenes of 168 x 112 px (labels are the exact truth), and compares it on 48 held-out
+scenes with what needs no learning. ``--share`` scales all steps, for a quick look. Curves and
+students are left in the output folder; without one they are thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import rangemask as rm
+from rangemask.backends.registry import load_masks, load_stereo
+from rangemask.backends.stereo.to_depth import depth_of_match
+from rangemask.data.sample import Sample
+from rangemask.data.store import open_labels
+from rangemask.data.synthetic.store import write_synthetic
+from rangemask.geometry import Rig, depth_from_disparity
+from rangemask.metrics import average_precision, boundary_f, depth_metrics, disparity_metrics
+from rangemask.metrics.masks import mask_iou
+from rangemask.models.config import RangeMaskConfig
+from rangemask.models.heads.masks.merging import instances, masks_at_size
+from rangemask.models.rangemask import RangeMask, RangeMaskOutput, build_rangemask
+from rangemask.structures import MaskSet
+from rangemask.training.batch import Batch, collate
+from rangemask.training.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+    TrainerConfig,
+)
+from rangemask.training.examples import TrainingSet
+from rangemask.training.fit import fit
+from rangemask.training.stage_loss import StageLoss
+from rangemask.training.stages import STAGES, wanted_of
+
+RIG = Rig.rectified(fx=150.0, cx=83.5, cy=55.5, baseline_m=0.12, width=168, height=112)
+TRAIN, HELD_OUT = range(480), range(10_000, 10_048)
+SIZE = (112, 168)
+FARTHEST_M = 20.0
+SEMANTIC = ("floor", "wall", "object", "person")
+OBJECTS = ("object", "person")
+
+STEPS = {"depth": 1500, "stereo": 1500, "semantic": 1500, "masks": 3000, "fusion": 1500}
+BATCH = 8
+
+
+class Bench:
+    """Data, and what all lines share.
+
+    Args:
+        folder: where everything goes.
+        share: of the steps.
+    """
+
+    def __init__(self, folder: Path, share: float) -> None:
+        self.folder, self.share = folder, share
+        self.train, self.val = folder / "train", folder / "held-out"
+        for root, seeds in ((self.train, TRAIN), (self.val, HELD_OUT)):
+            if not (root / "manifest.json").is_file():
+                write_synthetic(root, seeds, RIG)
+        self.held_out = list(open_labels(self.val))
+
+    def fit(self, name: str, stage: str, heads: tuple[str, ...], **optimizer: float) -> RangeMask:
+        """A student after its steps."""
+        steps = max(round(STEPS[name.split("-")[0]] * self.share), 4)
+        epochs = math.ceil(steps * BATCH / len(TRAIN))
+        classes = SEMANTIC if heads == ("semantic",) else OBJECTS
+        fitted = fit(
+            TrainConfig(
+                stage=stage,  # type: ignore[arg-type]
+                data=DataConfig(
+                    root=str(self.train),
+                    validation=str(self.val),
+                    classes=classes,
+                    size_px=SIZE,
+                    batch_size=BATCH,
+                    workers=0,
+                    augmentation="light",
+                ),
+                model=ModelConfig(
+                    preset="nano", heads=heads, max_depth_m=FARTHEST_M, trained_blocks=-1
+                ),
+                optimizer=OptimizerConfig(
+                    **{"lr": 1e-3, "backbone_lr_share": 1.0, "ema_decay": 0.99, **optimizer}  # type: ignore[arg-type]
+                ),
+                trainer=TrainerConfig(
+                    max_epochs=epochs, max_steps=steps, accelerator="cpu", predictions=2
+                ),
+                run=RunConfig(root=str(self.folder / "runs"), name=name),
+            ),
+            progress=False,
+        )
+        return rm.load_model(fitted.folder / "last", device="cpu")
+
+    def answers(self, student: RangeMask) -> Iterator[tuple[Sample, RangeMaskOutput]]:
+        """What a student says of every held-out frame."""
+        for sample in self.held_out:
+            left = _tensor(sample.frame.left)
+            right = _tensor(sample.frame.right) if sample.frame.right is not None else None
+            with torch.inference_mode():
+                yield sample, student(left, right)
+
+
+def _tensor(image: np.ndarray | None) -> torch.Tensor:
+    assert image is not None
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+
+
+def _depth_m(sample: Sample) -> np.ndarray:
+    assert sample.disparity is not None
+    assert sample.frame.rig is not None
+    return depth_from_disparity(sample.disparity, sample.frame.rig)
+
+
+def depth_line(bench: Bench) -> tuple[str, float, float, str]:
+    """AbsRel against that of the training median."""
+    known = [_depth_m(sample) for sample in open_labels(bench.train)]
+    median = float(np.nanmedian(np.stack(known)))
+    student = bench.fit("depth", "depth", ("depth",))
+    ours, trivial = [], []
+    for sample, said in bench.answers(student):
+        truth = _depth_m(sample)
+        assert said.depth is not None
+        within = {"max_depth_m": FARTHEST_M}
+        ours.append(depth_metrics(said.depth[0].numpy(), truth, **within).abs_rel)
+        trivial.append(depth_metrics(np.full_like(truth, median), truth, **within).abs_rel)
+    return "depth, AbsRel", float(np.mean(ours)), float(np.mean(trivial)), "<= 0.45 x"
+
+
+def stereo_line(bench: Bench) -> tuple[str, float, float, str]:
+    """EPE against that of filled semi-global matching, all pixels."""
+    student = bench.fit("stereo", "stereo", ("stereo",))
+    sgbm = load_stereo("sgbm", quality="best", fill=True)
+    ours, theirs = [], []
+    for sample, said in bench.answers(student):
+        assert said.stereo is not None
+        truth = sample.disparity
+        ours.append(disparity_metrics(said.stereo.disparity_px[0].numpy(), truth).epe_px)
+        found = sgbm(sample.frame).disparity
+        # A missing answer counts as 0 px, so that both are judged on the same pixels.
+        theirs.append(disparity_metrics(np.nan_to_num(found), truth).epe_px)
+    return "stereo, EPE (px)", float(np.mean(ours)), float(np.mean(theirs)), "<= 1.0 x"
+
+
+def semantic_line(bench: Bench) -> tuple[str, float, float, str]:
+    """Mean IoU over all held-out pixels against that of the majority class."""
+    from rangemask.models.heads.semantic import semantic_ids
+
+    student = bench.fit("semantic", "semantic", ("semantic",))
+    count = len(SEMANTIC) + 1
+    table = np.zeros((count, count))
+    for sample, said in bench.answers(student):
+        assert said.semantic_logits is not None
+        assert sample.semantic is not None
+        ids = semantic_ids(said.semantic_logits, SIZE)[0].numpy()
+        truth = sample.semantic.ids
+        known = truth > 0
+        table += np.bincount(truth[known] * count + ids[known], minlength=count**2).reshape(
+            count, count
+        )
+    majority = np.zeros_like(table)
+    majority[:, int(table.sum(1).argmax())] = table.sum(1)
+    return "semantic, mIoU", _miou(table), _miou(majority), ">= 3 x"
+
+
+def _miou(table: np.ndarray) -> float:
+    hits = np.diag(table)
+    union = table.sum(0) + table.sum(1) - hits
+    there = table.sum(1) > 0
+    return float((hits[there] / union[there]).mean())
+
+
+def _found(student: RangeMask, said: RangeMaskOutput) -> MaskSet:
+    assert said.masks is not None
+    assert student.config.masks is not None
+    (mine,) = instances(said.masks.class_logits, said.masks.mask_logits, min_score=0.05)
+    dense = masks_at_size(mine.mask_logits, *SIZE).numpy()
+    if not len(dense):
+        return MaskSet(*SIZE)
+    labels = [student.config.masks.classes[index] for index in mine.labels.tolist()]
+    return MaskSet.from_dense(dense, labels=labels, scores=mine.scores.tolist())
+
+
+def masks_line(bench: Bench) -> tuple[str, float, float, str]:
+    """AP50 of masks whatever their class, beside that of ``geometry`` on filled SGM."""
+    student = bench.fit("masks", "masks", ("masks",))
+    stereo, geometry = load_stereo("sgbm", quality="best"), load_masks("geometry")
+    ours, theirs = [], []
+    for sample, said in bench.answers(student):
+        assert sample.masks is not None
+        ours.append((_found(student, said), sample.masks))
+        depth = depth_of_match(stereo(sample.frame), sample.frame)
+        theirs.append((geometry(sample.frame, depth=depth).masks, sample.masks))
+    with_classes = average_precision(ours).ap50
+    print(f"  (masks with their classes: AP50 {with_classes:.3f})")
+    mine = average_precision(ours, use_labels=False).ap50
+    return "masks, AP50", mine, average_precision(theirs, use_labels=False).ap50, ">= 0.3"
+
+
+def fusion_lines(bench: Bench) -> list[tuple[str, float, float, str]]:
+    """Borders of masks and depth near them, with and without the fusion head, equal steps."""
+    results = []
+    for heads in (("depth", "masks", "fusion"), ("depth", "masks")):
+        student = bench.fit(f"fusion-{len(heads)}", "joint", heads)
+        f_scores, errors = [], []
+        for sample, said in bench.answers(student):
+            assert sample.masks is not None
+            assert said.depth is not None
+            f_scores += list(_border_scores(_found(student, said), sample.masks))
+            near = _near_borders(sample.masks)
+            truth = _depth_m(sample)
+            error = said.depth[0].numpy() - truth
+            errors.append(error[near & (truth <= FARTHEST_M)])
+        rmse = float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+        results.append((float(np.mean(f_scores)), rmse))
+    (with_f, with_rmse), (without_f, without_rmse) = results
+    return [
+        ("fusion, mask boundary F", with_f, without_f, "> 1 x"),
+        ("fusion, depth RMSE at borders (m)", with_rmse, without_rmse, "< 1 x"),
+    ]
+
+
+def _border_scores(found: MaskSet, truth: MaskSet) -> Iterator[float]:
+    """Boundary F of the mask that overlaps each object most; 0 for those that were missed."""
+    overlap = mask_iou(found, truth) if len(found) and len(truth) else None
+    for number, mask in enumerate(truth.dense()):
+        if overlap is None or overlap[:, number].max() == 0:
+            yield 0.0
+        else:
+            best = int(overlap[:, number].argmax())
+            yield boundary_f(found.rles[best].decode(), mask, tolerance=2)
+
+
+def _near_borders(masks: MaskSet, radius_px: int = 4) -> np.ndarray:
+    import cv2
+
+    near = np.zeros(SIZE, dtype=bool)
+    kernel = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
+    for mask in masks.dense().astype(np.uint8):
+        near |= cv2.dilate(mask, kernel) != cv2.erode(mask, kernel)
+    return near
+
+
+def overfit_lines(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
+    """One batch of two frames, the same at every step: loss at the end by that at the start."""
+    for stage, options in (
+        ("depth", {"depth": {"kind": "l1"}}),
+        ("stereo", {}),
+        ("semantic", {"semantic": {"resolution": "patches"}}),
+        ("masks", {}),
+        ("fusion", {}),
+    ):
+        torch.manual_seed(0)
+        heads = tuple(dict.fromkeys((*STAGES[stage].asks, *STAGES[stage].trains)))
+        classes = SEMANTIC if stage == "semantic" else OBJECTS
+        config = RangeMaskConfig.preset("nano", heads, classes=classes, max_depth_m=FARTHEST_M)
+        student = build_rangemask(config).train()
+        student.requires_grad_(True)
+        wanted = wanted_of(STAGES[stage], config)
+        examples = TrainingSet(open_labels(bench.train), wanted, size=SIZE, multiple=28)
+        batch: Batch = collate([examples[0], examples[1]])
+        loss = StageLoss(STAGES[stage], config, options)
+        steps = max(round(400 * bench.share), 4)
+        yield (f"over-fit {stage}", *_overfitted(student, loss, batch, steps), "<= 0.02 x")
+
+
+def _overfitted(
+    student: RangeMask, loss: StageLoss, batch: Batch, steps: int
+) -> tuple[float, float]:
+    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
+    values = []
+    for _ in range(steps):
+        total = loss(student, batch, torch.Generator().manual_seed(0)).total
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        values.append(float(total.detach()))
+    return values[-1], values[0]
+
+
+LINES: dict[str, Callable[[Bench], list[tuple[str, float, float, str]]]] = {
+    "depth": lambda bench: [depth_line(bench)],
+    "stereo": lambda bench: [stereo_line(bench)],
+    "semantic": lambda bench: [semantic_line(bench)],
+    "masks": lambda bench: [masks_line(bench)],
+    "fusion": fusion_lines,
+    "overfit": lambda bench: list(overfit_lines(bench)),
+}
+
+
+def main() -> None:
+    """Train, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(LINES))
+    parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--output", type=Path)
+    given = parser.parse_args()
+    logging.getLogger("rangemask").setLevel(logging.WARNING)
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as temporary:
+        bench = Bench(given.output or Path(temporary), given.share)
+        rows = []
+        for name in given.only.split(","):
+            start = time.perf_counter()
+            found = LINES[name](bench)
+            for what, ours, baseline, target in found:
+                ratio = ours / baseline if baseline else math.nan
+                print(f"{what:36} {ours:8.4f}  baseline {baseline:8.4f}  {ratio:7.3f} x  {target}")
+                rows.append({"what": what, "ours": ours, "baseline": baseline, "target": target})
+            print(f"  {name}: {time.perf_counter() - start:.0f} s", flush=True)
+        if given.output is not None:
+            (given.output / "learn.json").write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
