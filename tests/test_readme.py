@@ -42,7 +42,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_image(folder / "both.png", np.concatenate([frame.left, frame.right], axis=1))
     for side, image in (("left", frame.left), ("right", frame.right)):
         (folder / "captures" / side).mkdir(parents=True)
-        write_image(folder / "captures" / side / "000.png", image)
+        for number in range(3):
+            write_image(folder / "captures" / side / f"{number:03}.png", image)
+    frame.rig.save(folder / "captures" / "rig.yaml")
     np.save(folder / "truth.npy", truth_px)
     frame.rig.save(folder / "rig.yaml")
     write_image(folder / "photo.jpg", frame.left)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from types import MappingProxyType
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rangemask.models.rangemask import RangeMask
+from rangemask.models.config import RangeMaskConfig
+from rangemask.models.rangemask import RangeMask, build_rangemask
 
 
 def parts_of(model: RangeMask, *, height: int, width: int) -> dict[str, tuple[int, float]]:
     """Per part: its parameters, and its GFLOPs for one image.
 
-    Nothing is computed: a copy without values is run. A multiply-add counts as two operations.
+    Nothing is computed: a student of the same configuration without values is run, and what it
+    costs is remembered, since training saves many of the same kind. A multiply-add counts as two operations.
     With a stereo head the image is a pair.
 
     Args:
@@ -27,7 +29,13 @@ def parts_of(model: RangeMask, *, height: int, width: int) -> dict[str, tuple[in
     Returns:
         by the names of the parts, and ``total``.
     """
-    empty = copy.deepcopy(model).to("meta").train(False)
+    return dict(_parts(model.config, height, width))
+
+
+@lru_cache(maxsize=8)
+def _parts(config: RangeMaskConfig, height: int, width: int) -> Mapping[str, tuple[int, float]]:
+    with torch.device("meta"):
+        empty = build_rangemask(config).train(False)
     images = torch.empty(1, 3, height, width, device="meta")
     right = images if empty.stereo is not None else None
     tokens = _gflops(lambda: empty.backbone.forward_features(images))
@@ -46,7 +54,7 @@ def parts_of(model: RangeMask, *, height: int, width: int) -> dict[str, tuple[in
     total = _gflops(lambda: empty(images, right))
     cost["fusion"] = total - sum(cost.values())
     parts = {name: (_parameters(part), cost[name]) for name, part in empty.named_children()}
-    return {**parts, "total": (_parameters(empty), total)}
+    return MappingProxyType({**parts, "total": (_parameters(empty), total)})
 
 
 def _pyramid(model: RangeMask, images: torch.Tensor) -> object:

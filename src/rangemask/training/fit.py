@@ -324,6 +324,7 @@ def _quiet() -> Iterator[None]:
             ".*You're resuming from a checkpoint that ended before the epoch ended.*",
             ".*isinstance.treespec, LeafSpec.*",
             ".*GPU available but not used.*",
+            ".*could not find the monitored key.*",
         ):
             warnings.filterwarnings("ignore", text)
         try:
