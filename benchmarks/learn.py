@@ -90,7 +90,7 @@ class Bench:
                     classes=classes,
                     size_px=SIZE,
                     batch_size=BATCH,
-                    workers=0,
+                    workers=1,
                     augmentation="light",
                 ),
                 model=ModelConfig(

@@ -18,8 +18,8 @@ def parts_of(model: RangeMask, *, height: int, width: int) -> dict[str, tuple[in
     """Per part: its parameters, and its GFLOPs for one image.
 
     Nothing is computed: a student of the same configuration without values is run, and what it
-    costs is remembered, since training saves many of the same kind. A multiply-add counts as two operations.
-    With a stereo head the image is a pair.
+    costs is remembered, since training saves many of the same kind. A multiply-add counts as
+    two operations. With a stereo head the image is a pair.
 
     Args:
         model: any student.

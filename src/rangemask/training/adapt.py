@@ -24,7 +24,7 @@ from rangemask.models.plain import from_plain
 from rangemask.models.pretrained import from_pretrained
 from rangemask.training.batch import Batch
 from rangemask.training.config import TrainConfig
-from rangemask.training.data import Frames, FramesModule, open_frames
+from rangemask.training.data import Frames, FramesModule, open_frames, reading
 from rangemask.training.examples import Wanted, to_example
 from rangemask.training.fit import Fitted, make_trainer, running, start_folder
 from rangemask.training.losses import Loss
@@ -233,4 +233,5 @@ def _data(config: TrainConfig, frames: Frames) -> FramesModule:
             logger.info("no labels to probe features with: drift and retrieval alone are watched")
         else:
             module.val_set.wanted = probing
+            module.val_set.data = reading(frames.val, probing)
     return module

@@ -6,9 +6,10 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -17,14 +18,14 @@ from torch.utils.data import DataLoader, Sampler
 
 from rangemask.data.readers import open_dataset
 from rangemask.data.sample import Dataset
-from rangemask.data.store import StoredLabels, open_labels
+from rangemask.data.store import Kind, StoredLabels, open_labels
 from rangemask.data.store.manifest import MANIFEST
 from rangemask.errors import InputError
 from rangemask.models.card import Source
 from rangemask.training.augmentation import Augmentation
 from rangemask.training.batch import Batch, collate
 from rangemask.training.config import DataConfig
-from rangemask.training.examples import TrainingSet, Wanted
+from rangemask.training.examples import Need, TrainingSet, Wanted
 from rangemask.training.splits import split_sequences
 
 logger = logging.getLogger(__name__)
@@ -139,6 +140,29 @@ def sources_of(data: Dataset) -> Iterator[Source]:
             )
 
 
+_READ_FOR: Mapping[Need, tuple[Kind, ...]] = MappingProxyType(
+    {
+        "right": (),
+        "disparity": ("disparity", "weight"),
+        "depth": ("disparity", "depth", "weight"),
+        "semantic": ("semantic", "masks"),
+        "masks": ("masks",),
+    }
+)
+
+
+def reading(data: Dataset, wanted: Wanted) -> Dataset:
+    """The same samples, of which stores of ours read only what is wanted."""
+    if not isinstance(data, StoredLabels):
+        return data
+    kinds = {kind for need in wanted.needs for kind in _READ_FOR[need]}
+    if "masks" in kinds and "masks" not in wanted.needs:
+        # A semantic map is painted from masks only where there is none.
+        painted = any("semantic" not in record.files for record in data.records)
+        kinds -= set() if painted else {"masks"}
+    return data.only(kinds, pairs="right" in wanted.needs)
+
+
 class EpochOrder(Sampler[tuple[int, int]]):
     """A new order every epoch, the same for the same seed and epoch; each rank has its share.
 
@@ -187,9 +211,10 @@ class FramesModule(pl.LightningDataModule):
         self.frames, self.config = frames, config
         size = tuple(max(round(side / multiple), 1) * multiple for side in config.size_px)
         height, width = size
+        train, val = reading(frames.train, wanted), reading(frames.val, wanted)
         preset = config.augmentation
         self.train_set = TrainingSet(
-            frames.train,
+            train,
             wanted,
             size=(height, width),
             multiple=multiple,
@@ -198,7 +223,7 @@ class FramesModule(pl.LightningDataModule):
             seed=seed,
         )
         self.val_set = TrainingSet(
-            frames.val,
+            val,
             wanted,
             size=(height, width),
             multiple=multiple,

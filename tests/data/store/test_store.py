@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rangemask.data.store import FrameLabels, LabelStore
+from rangemask.data.store import FrameLabels, LabelStore, open_labels
 from rangemask.data.store.files import encode, read_file
 from rangemask.data.store.record import FileMark, FrameRecord, LabelFile
+from rangemask.data.synthetic.store import write_synthetic
 from rangemask.errors import InputError, OutputError
 from rangemask.structures import DepthMap, MaskSet, SemanticMap
+from support.datasets import RIG
 
 CLASSES = ("person", "chair")
 
@@ -184,3 +186,14 @@ def test_a_place_that_cannot_be_written_speaks(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         LabelStore(tmp_path / "file").begin([], classes=(), rig=None, min_quality=0)
+
+
+def test_only_what_is_wanted_is_read(tmp_path: Path) -> None:
+    write_synthetic(tmp_path, [1], RIG)
+    (tmp_path / "masks/scene00001.json").write_text("damaged")
+    labels = open_labels(tmp_path)
+    with pytest.raises(InputError, match=r"masks/scene00001\.json"):
+        labels[0]
+    sample = labels.only({"disparity", "weight"}, pairs=False)[0]
+    assert sample.disparity is not None
+    assert (sample.masks, sample.semantic, sample.frame.right) == (None, None, None)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rangemask.data.sample import Sample
 from rangemask.data.store.files import read_file
 from rangemask.data.store.manifest import Manifest, read_manifest, with_frames
-from rangemask.data.store.record import FrameRecord
+from rangemask.data.store.record import KINDS, FrameRecord, Kind
 from rangemask.data.store.store import LabelStore
 from rangemask.errors import InputError
 from rangemask.geometry import Rig
@@ -24,6 +24,10 @@ class StoredLabels:
     manifest: Manifest
     rig: Rig | None
     records: tuple[FrameRecord, ...]
+    kinds: frozenset[Kind] = frozenset(KINDS)
+    """Which labels are read; the others take no time."""
+    pairs: bool = True
+    """Whether right images are read."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,6 +59,10 @@ class StoredLabels:
         """
         return self.read(self.records[index])
 
+    def only(self, kinds: Collection[Kind], *, pairs: bool = True) -> StoredLabels:
+        """The same frames, of which less is read."""
+        return replace(self, kinds=frozenset(kinds), pairs=pairs)
+
     def read(self, record: FrameRecord) -> Sample:
         """Read the sample of a record, be it accepted or not.
 
@@ -62,11 +70,12 @@ class StoredLabels:
             InputError: a file is missing or damaged; names it.
         """
         paths = {role: self.root / mark.path for role, mark in record.images.items()}
-        frame = StereoFrame.read(paths["left"], paths.get("right"), rig=self.rig, name=record.name)
+        right = paths.get("right") if self.pairs else None
+        frame = StereoFrame.read(paths["left"], right, rig=self.rig, name=record.name)
         found = {
             kind: read_file(self.root, kind, file, self.classes)
             for kind, file in record.files.items()
-            if kind != "confidence"
+            if kind in self.kinds and kind != "confidence"
         }
         try:
             return Sample(frame=frame, sequence=record.sequence, **found)
