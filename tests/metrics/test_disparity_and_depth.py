@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,3 +225,31 @@ def test_sparsification_agrees_with_a_plain_loop(error: np.ndarray, confidence: 
     result = sparsification(error, confidence, steps=12)
     np.testing.assert_allclose(result.error, kept)
     assert result.best_area <= result.area * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("measure", [disparity_metrics, depth_metrics])
+def test_a_weight_of_two_is_the_pixel_twice(measure: Callable[..., Any]) -> None:
+    random = np.random.default_rng(2)
+    found, truth = random.uniform(1, 9, (2, 4, 6))
+    found[0, 0], truth[1, 1] = np.nan, np.nan
+    weight = random.integers(0, 3, (4, 6))
+    weight[0, 0] = 2
+    often = weight.ravel()
+    repeated = [np.repeat(values.ravel(), often)[None] for values in (found, truth)]
+    counted = measure(found, truth, weight=weight.astype(np.float32)).to_dict()
+    listed = measure(*repeated).to_dict()
+    for name in counted.keys() - {"pixels"}:
+        assert counted[name] == pytest.approx(listed[name]), name
+    assert counted["pixels"] == 23
+    assert 0 < counted["density"] < 1
+
+
+def test_weights_that_cannot_be_speak() -> None:
+    ones = np.ones((2, 3))
+    with pytest.raises(InputError, match=r"weight has shape \(3, 2\), the truth \(2, 3\)"):
+        disparity_metrics(ones, ones, weight=ones.T.astype(np.float32))
+    with pytest.raises(InputError, match="known and not negative"):
+        depth_metrics(ones, ones, weight=-ones.astype(np.float32))
+    nothing = depth_metrics(ones, ones, weight=0 * ones.astype(np.float32))
+    assert np.isnan(nothing.abs_rel)
+    assert np.isnan(disparity_metrics(ones, ones, weight=0 * ones.astype(np.float32)).bad_1)

@@ -135,6 +135,7 @@ def evaluate_dataset(
     Raises:
         InputError: nothing of what the predictor says is labelled, or class lists share no name.
         RangemaskError: all frames failed.
+        KeyboardInterrupt: it was stopped before the first frame was done.
     """
     options = options if options is not None else EvaluationOptions()
     run = as_predictor(predictor)
@@ -145,8 +146,10 @@ def evaluate_dataset(
         for index in indices if progress is None else progress(indices):
             state.add(dataset, index)
     except KeyboardInterrupt:
+        if not state.frames:
+            raise
         stopped = True
-    if not state.frames and not stopped:
+    if not state.frames:
         state.nothing(name)
     names = dataset.names
     return DatasetReport(

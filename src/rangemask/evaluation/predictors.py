@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -140,18 +140,21 @@ class PipelinePredictor:
         besides = None
         if self.depth is not None and scene.disparity is not None:
             besides = self.depth(scene.frame)
-        return _of_scene(scene, besides, self.sure_from, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        found = _of_scene(scene, besides, self.sure_from, seconds)
+        return found if "masks" in self.gives else without_masks(found)
 
     def _segmented(self, frame: StereoFrame, start: float) -> Prediction:
         if self.masks is None:
             raise InputError(f"{frame.name}: has one image, and {self.name} needs a pair.")
         found = self.masks(frame, depth=None, labels=None)
-        return Prediction(
+        prediction = Prediction(
             masks=found.masks,
             sure=_sure(found.masks, self.sure_from),
             semantic=found.semantic,
             seconds=time.perf_counter() - start,
         )
+        return prediction if "masks" in self.gives else without_masks(prediction)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,7 +189,15 @@ class SavedScenes:
                 f"{frame.name}: the saved scene shows another picture than the data set's frame "
                 "(or the same before it was rectified). Predict the data set's own images."
             )
-        return _of_scene(scene, None, 0.0, None)
+        found = _of_scene(scene, None, 0.0, None)
+        # Without a segmenter no objects are no answer; scenes of older programs do not say.
+        roles = {model.role for model in scene.provenance.models}
+        return without_masks(found) if roles and "masks" not in roles else found
+
+
+def without_masks(prediction: Prediction) -> Prediction:
+    """Of a predictor that looks for no objects: to find none is not its answer."""
+    return replace(prediction, masks=None, sure=(), distances_m=None)
 
 
 def kinds_of(stereo: object, depth: object, masks: object) -> frozenset[str]:

@@ -129,6 +129,7 @@ class Pool:
             if key in other._names:
                 known = np.isfinite(other._table[other._names.index(key)])
                 out._table[row, ~known] = math.nan
+        out._masks = self._masks if other._masks is not None else None
         out._ranked = {name: one for name, one in self._ranked.items() if name in other._ranked}
         if self._classes is not None and set(self.class_names) != set(other.class_names):
             names, table, pixels = self._classes

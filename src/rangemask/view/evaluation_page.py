@@ -10,12 +10,12 @@ from types import MappingProxyType
 
 from rangemask._version import __version__
 from rangemask.atomic import atomic_file
-from rangemask.data.sample import Dataset
+from rangemask.data.sample import Dataset, Sample
 from rangemask.errors import RangemaskError
 from rangemask.evaluation.comparison import Comparison, Difference
 from rangemask.evaluation.datasets import DatasetReport
 from rangemask.evaluation.frames import FrameResult
-from rangemask.evaluation.predictors import Predictor
+from rangemask.evaluation.predictors import Prediction, Predictor
 from rangemask.evaluation.totals import LESS_IS_BETTER, SHOWN, TITLES
 from rangemask.view.evaluation_pictures import pictures_of
 from rangemask.view.evaluation_plots import plots_of
@@ -78,13 +78,15 @@ def write_evaluation_page(
             page.write(_head(found))
             page.write(_numbers(found))
             page.write(_plots([found]))
-            page.writelines(_worst(found, dataset, predictors[0]))
+            page.writelines(_worst(found, _Looker(dataset, {"Prediction": predictors[0]})))
             page.write(_frame_table(found))
         else:
             page.write(_comparison_head(found))
             page.write(_differences(found))
             page.write(_plots([found.first, found.second]))
-            page.writelines(_apart(found, dataset, predictors))
+            page.writelines(
+                _apart(found, _Looker(dataset, dict(zip(("A", "B"), predictors, strict=True))))
+            )
         page.write(
             f"</main>\n<footer>rangemask {text(__version__)}. Definitions: docs/metrics.md. "
             "Predictions and truth share one range of colours; bright is near.</footer>\n"
@@ -206,7 +208,7 @@ def _plots(reports: Sequence[DatasetReport]) -> str:
     return _card("Plots", f'<div style="{_GRID.format(440)}">\n{"".join(figures)}</div>')
 
 
-def _worst(report: DatasetReport, dataset: Dataset, predictor: Predictor) -> Iterator[str]:
+def _worst(report: DatasetReport, looker: _Looker) -> Iterator[str]:
     for kind in _DRAWN:
         metric, words = KEYS[kind]
         sign = 1 if metric in LESS_IS_BETTER else -1
@@ -214,16 +216,15 @@ def _worst(report: DatasetReport, dataset: Dataset, predictor: Predictor) -> Ite
         rows = []
         for frame in ranked[:_FRAMES_EACH]:
             caption = f"{frame.name}: {words} {_value(frame, kind, metric):.3g}"
-            shown = _shown(kind, frame.name, dataset, {"Prediction": predictor}, errors=True)
+            shown = looker.pictures(kind, frame.name, errors=True)
             rows.append(_strip(caption, shown))
         if rows:
             yield _card(f"Worst frames: {TITLES[kind]}", "".join(rows))
 
 
-def _apart(found: Comparison, dataset: Dataset, predictors: Sequence[Predictor]) -> Iterator[str]:
+def _apart(found: Comparison, looker: _Looker) -> Iterator[str]:
     others = {frame.name: frame for frame in found.second.frames}
     frames = [frame for frame in found.first.frames if frame.name in others]
-    named = dict(zip(("A", "B"), predictors, strict=True))
     for kind in _DRAWN:
         metric, words = KEYS[kind]
         if not any(one.metric == metric for one in found.of(kind)):
@@ -237,7 +238,7 @@ def _apart(found: Comparison, dataset: Dataset, predictors: Sequence[Predictor])
         for frame in ranked[:_FRAMES_EACH]:
             first, second = pair(frame)
             caption = f"{frame.name}: {words} {first:.3g} (A), {second:.3g} (B)"
-            shown = _shown(kind, frame.name, dataset, named, errors=False)
+            shown = looker.pictures(kind, frame.name, errors=False)
             rows.append(_strip(caption, shown))
         if rows:
             yield _card(f"Frames that differ most: {TITLES[kind]}", "".join(rows))
@@ -255,16 +256,30 @@ def _value(frame: FrameResult, kind: str, metric: str) -> float:
     return frame.values.get(kind, {}).get(metric, math.nan)
 
 
-def _shown(
-    kind: str, name: str, dataset: Dataset, predictors: Mapping[str, Predictor], *, errors: bool
-) -> list[Picture]:
-    try:
-        sample = dataset[dataset.names.index(name)]
-        said = {who: predictor(sample.frame) for who, predictor in predictors.items()}
-    except RangemaskError as error:  # it worked a moment ago: files may have gone since
-        logger.warning("%s is not on the page: %s", name, error)
-        return []
-    return pictures_of(kind, sample, said, errors=errors)
+class _Looker:
+    """Predicts the frames of a page, each once, however many kinds show it.
+
+    Args:
+        dataset: of the frames.
+        predictors: by what they are called on the page.
+    """
+
+    def __init__(self, dataset: Dataset, predictors: Mapping[str, Predictor]) -> None:
+        self._dataset = dataset
+        self._predictors = predictors
+        self._seen: dict[str, tuple[Sample, dict[str, Prediction]]] = {}
+
+    def pictures(self, kind: str, name: str, *, errors: bool) -> list[Picture]:
+        """Of one frame; none where it can no longer be read or predicted."""
+        try:
+            if name not in self._seen:
+                sample = self._dataset[self._dataset.names.index(name)]
+                said = {who: run(sample.frame) for who, run in self._predictors.items()}
+                self._seen[name] = sample, said
+        except RangemaskError as error:  # it worked a moment ago: files may have gone since
+            logger.warning("%s is not on the page: %s", name, error)
+            return []
+        return pictures_of(kind, *self._seen[name], errors=errors)
 
 
 def _strip(caption: str, pictures: Sequence[Picture]) -> str:
