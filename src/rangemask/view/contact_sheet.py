@@ -18,7 +18,14 @@ from rangemask.errors import InputError
 from rangemask.fusion.measure import measure_masks
 from rangemask.geometry import depth_from_disparity
 from rangemask.geometry.arrays import FloatMap, ImageArray
-from rangemask.structures import DepthMap, MaskSet, Provenance, Scene, SceneObject
+from rangemask.structures import (
+    DepthMap,
+    MaskSet,
+    Provenance,
+    Scene,
+    SceneObject,
+    SemanticMap,
+)
 from rangemask.view.colormap import confidence_picture, depth_picture, disparity_picture
 from rangemask.view.overlay import overlay_picture, semantic_picture
 from rangemask.view.report import data_url
@@ -198,7 +205,10 @@ def _pictures(sample: Sample) -> Iterator[Picture]:
     if sample.depth is not None and sample.depth.kind == "metric_m":
         yield picture("Depth from one image", depth_picture(_small(sample.depth.values, width)))
     if sample.semantic is not None:
-        yield picture("Classes", semantic_picture(scene.semantic or sample.semantic))
+        height = max(1, round(sample.frame.height * width / sample.frame.width))
+        ids = cv2.resize(sample.semantic.ids, (width, height), interpolation=cv2.INTER_NEAREST)
+        small_map = SemanticMap(np.asarray(ids, dtype=np.uint8), sample.semantic.names)
+        yield picture("Classes", semantic_picture(small_map))
 
 
 def _scene(sample: Sample) -> Scene:
