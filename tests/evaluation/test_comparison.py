@@ -1,6 +1,7 @@
 """The bootstrap on data whose answer is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,7 +117,9 @@ def test_nothing_in_common_speaks(errors: np.ndarray) -> None:
     other = report_of([FrameResult(name="x", values={"depth": {"abs_rel": 1.0}})], "other")
     with pytest.raises(InputError, match="no frame in common"):
         compare_reports(first, other)
-    other = report_of([FrameResult(name="000", values={"depth": {"abs_rel": 1.0}})], "other")
+    depth = {"depth": {"abs_rel": 1.0}}
+    other = report_of([FrameResult(name="000", values=depth, seconds=0.1)], "other")
+    first = report_of([replace(frame, seconds=0.1) for frame in first.frames])
     with pytest.raises(InputError, match=r"run was judged by disparity, other by depth"):
         compare_reports(first, other)
     with pytest.raises(InputError, match="at least one resample, got 0"):

@@ -135,10 +135,10 @@ def compare_reports(
     pools = pair_up(*own)
     whole = [pool.totals() for pool in pools]
     keys = list(_shared_metrics(*whole))
-    if not keys:
+    if all(kind == "time" for kind, _ in keys):
         raise InputError(
-            f"{first.predictor} was judged by {', '.join(whole[0]) or 'nothing'}, "
-            f"{second.predictor} by {', '.join(whole[1]) or 'nothing'}: nothing to compare."
+            f"{first.predictor} was judged by {_kinds(whole[0])}, {second.predictor} by "
+            f"{_kinds(whole[1])}: nothing to compare."
         )
     random = np.random.default_rng(seed)
     size = len(shared)
@@ -171,6 +171,10 @@ def compare_reports(
             *_class_notes(*own, pools[0]),
         ),
     )
+
+
+def _kinds(totals: Totals) -> str:
+    return ", ".join(kind for kind in totals if kind != "time") or "nothing"
 
 
 def _shared_metrics(first: Totals, second: Totals) -> Iterator[tuple[str, str]]:
