@@ -63,7 +63,7 @@ class EmaTeacher(nn.Module):
 def evaluating(module: nn.Module) -> Iterator[None]:
     """All parts in evaluation mode for a while, then as each of them was."""
     modes = {part: part.training for part in module.modules()}
-    module.eval()
+    module.train(False)
     try:
         yield
     finally:
