@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from rangemask.cli.predict import NONE, LayoutName, QualityName
+
 if TYPE_CHECKING:
     from rangemask.labels import LabelReport
     from rangemask.labels.work import Outcome, Task, What
 
-NONE = "none"
-LayoutName: TypeAlias = Literal["pair", "side-by-side", "mono"]
-QualityName: TypeAlias = Literal["best", "fast"]
 EngineName: TypeAlias = Literal["local", "ray"]
 MapsName: TypeAlias = Literal["png", "npy"]
 LookBackName: TypeAlias = Literal["auto", "on", "off"]
