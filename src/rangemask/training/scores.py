@@ -83,11 +83,13 @@ class Scores:
                 self._means.setdefault(name, []).append(value)
 
     def _depth(self, predicted: Tensor, truth: Tensor) -> None:
-        metric = self.config.depth is not None and self.config.depth.max_depth_m is not None
+        farthest_m = None if self.config.depth is None else self.config.depth.max_depth_m
+        metric = farthest_m is not None
         for mine, true in zip(_arrays(predicted), _arrays(truth), strict=True):
             true = true if metric else _inverted(true)
             depth = mine if metric else _to_metres(mine, true)
-            found = depth_metrics(depth, true)
+            # Beyond it the head cannot answer, and no loss has asked it to.
+            found = depth_metrics(depth, true, max_depth_m=farthest_m or math.inf)
             self._add(abs_rel=found.abs_rel, rmse_m=found.rmse_m, delta1=found.delta_1)
 
     def _stereo(self, predicted: Tensor, truth: Tensor) -> None:

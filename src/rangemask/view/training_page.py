@@ -113,7 +113,7 @@ def _frame(path: Path) -> str:
         return f'<p class="soft">{text(path.stem)}: {text(error)}</p>\n'
     figures = [_figure(path.stem, values["image"])]
     figures += [_figure(caption, picture) for caption, picture in _pictures(values)]
-    return f'<div class="pictures">{"".join(figures)}</div>\n'
+    return f'<div class="pictures n{len(figures)}">{"".join(figures)}</div>\n'
 
 
 def _pictures(values: Mapping[str, AnyArray]) -> Iterator[tuple[str, ImageArray]]:
