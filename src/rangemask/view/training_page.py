@@ -147,8 +147,7 @@ def _inverse(depth_m: AnyArray) -> AnyArray:
 
 
 def _ids_picture(ids: AnyArray) -> ImageArray:
-    table = np.vstack([np.zeros((1, 3), np.uint8), colour_table(int(ids.max(initial=0)) + 1)])
-    return np.asarray(table[ids], dtype=np.uint8)
+    return np.asarray(colour_table(int(ids.max(initial=0)) + 1)[ids], dtype=np.uint8)
 
 
 def _figure(caption: str, image: ImageArray) -> str:
