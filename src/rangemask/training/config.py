@@ -83,6 +83,9 @@ class ModelConfig:
     """Checkpoint of Depth Anything V2 for backbone, pyramid and depth head."""
     max_depth_m: float | None = None
     """Farthest depth of a metric depth head; relative without it."""
+    head_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Fields of the configurations of new heads by head, such as
+    ``{"stereo": {"max_disparity_px": 256}}``."""
     trained_blocks: int | None = None
     """Last blocks of the backbone that learn; -1 for the whole of it. Without it as the student
     says."""

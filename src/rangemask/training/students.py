@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
 import torch
 
 from rangemask.errors import InputError
 from rangemask.models.card import ModelCard, Source
 from rangemask.models.config import HEADS, RangeMaskConfig
+from rangemask.models.plain import from_plain
 from rangemask.models.pretrained import (
     from_pretrained,
     start_from_backbone,
@@ -63,6 +66,9 @@ def _new(config: TrainConfig, classes: tuple[str, ...]) -> RangeMask:
     made = RangeMaskConfig.preset(
         model.preset, heads, classes=chosen, max_depth_m=model.max_depth_m
     )
+    # It shall look at images at the size that it learns from.
+    made = replace(made, input_size_px=min(config.data.size_px))
+    made = _with_options(made, model.head_options, made.heads)
     student = build_rangemask(made)
     name = made.backbone
     if model.depth_anything is not None:
@@ -91,6 +97,7 @@ def _with_heads(student: RangeMask, config: TrainConfig, classes: tuple[str, ...
     asked = config.model.heads if config.model.heads is not None else STAGES[config.stage].trains
     missing = [head for head in HEADS if head in asked and head not in student.config.heads]
     if not missing:
+        _with_options(student.config, config.model.head_options, ())
         return student
     chosen = config.data.classes or classes or ("object",)
     size = student.config.backbone.removeprefix("dinov2-").removesuffix("-reg")
@@ -100,6 +107,7 @@ def _with_heads(student: RangeMask, config: TrainConfig, classes: tuple[str, ...
         classes=chosen,
         max_depth_m=config.model.max_depth_m,
     )
+    fresh = _with_options(fresh, config.model.head_options, missing)
     new = {head: getattr(fresh, head) for head in missing}
     grown = build_rangemask(replace(student.config, **new), student.card)
     kept = student.state_dict()
@@ -112,6 +120,25 @@ def _with_heads(student: RangeMask, config: TrainConfig, classes: tuple[str, ...
         )
     logger.info("new heads with random weights: %s", ", ".join(missing))
     return grown
+
+
+def _with_options(
+    student: RangeMaskConfig, options: Mapping[str, Mapping[str, Any]], new: Collection[str]
+) -> RangeMaskConfig:
+    """The configuration with what is asked of its new heads."""
+    for head, values in options.items():
+        if head not in new:
+            raise InputError(
+                f"model.head_options names {head}, which is no new head of this student "
+                f"({', '.join(new) or 'it has none'}); a head keeps the options that it began with."
+            )
+        now = getattr(student, head)
+        if not isinstance(values, Mapping):
+            raise InputError(f"model.head_options.{head} must be a table, got {values!r}.")
+        changed = {**asdict(now), **values}
+        where = f"model.head_options.{head}"
+        student = replace(student, **{head: from_plain(type(now), changed, where)})
+    return student
 
 
 def _source(name: str, role: str) -> Source:
