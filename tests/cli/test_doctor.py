@@ -34,6 +34,13 @@ def test_the_table_holds_the_same() -> None:
     assert "run doctor without --fast" in done.stdout.replace("\n", " ")
 
 
+def test_it_says_when_to_leave_the_backbone_alone() -> None:
+    done = runner.invoke(app, ["doctor", "--fast"])
+    assert "Do not adapt the backbone" in " ".join(done.stdout.split())
+    page = Path(__file__).parents[2] / "docs" / "backbone-adaptation.md"
+    assert page.is_file()  # it is named there
+
+
 def test_devices_are_listed_where_torch_is_installed() -> None:
     found = doctor.devices()
     if importlib.util.find_spec("torch") is None:

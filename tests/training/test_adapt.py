@@ -36,6 +36,13 @@ def test_it_leaves_plain_weights_and_says_what_the_guard_saw(settings: Settings)
     assert json.loads((fitted.folder / "run.json").read_text())["state"] == "finished"
 
 
+def test_few_images_are_doubted(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    config = of_backbone(settings)
+    config = replace(config, trainer=replace(config.trainer, max_steps=1))
+    adapt_backbone(config, progress=False)
+    assert "recordings: with fewer than 10000 images or 10 recordings" in caplog.text
+
+
 def test_the_guard_stops_it_and_brings_the_good_state_back(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,13 @@ import typer
 OFFLINE_PACKAGES = ("numpy", "scipy", "opencv-python-headless", "scikit-image", "pillow")
 LEARNING_PACKAGES = ("torch", "torchvision", "timm", "transformers", "lightning")
 
+TRAINING = (
+    "Heads on a frozen published backbone learn from your labels: rangemask train workflow.",
+    "Do not adapt the backbone itself (rangemask train backbone) to usual colour pictures, with "
+    "fewer than 10 000 of them or 10 recordings, or without held-out recordings to guard with: it "
+    "harms its features. docs/backbone-adaptation.md says when it may pay.",
+)
+
 
 def doctor(
     fast: Annotated[
@@ -55,6 +62,7 @@ def examine(*, fast: bool) -> dict[str, Any]:
         },
         "weights": weights_present(),
         "advice": _advice(fast=fast),
+        "training": TRAINING,
     }
 
 
@@ -175,4 +183,5 @@ def _print(findings: dict[str, Any]) -> None:
         table.add_row(f"Weights {weights['name']}", about)
     if not findings["weights"]:
         table.add_row("Weights", "none downloaded yet")
-    print_rich(table, *(f"- {line}" for line in findings["advice"]))
+    lines = (*findings["advice"], *findings["training"])
+    print_rich(table, *(f"- {line}" for line in lines))

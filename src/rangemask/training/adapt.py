@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 STAGE = "backbone"
 WEIGHTS = "backbone.safetensors"
 _PATCH_PX = 14
+FEW_IMAGES, FEW_RECORDINGS = 10_000, 10
+"""With fewer, adaptation mostly harms (docs/backbone-adaptation.md)."""
 
 
 class AdaptationModule(pl.LightningModule):
@@ -137,6 +139,7 @@ def adapt_backbone(config: TrainConfig, *, progress: bool = True) -> Fitted:
     settings = _settings(config)
     guard_config: GuardConfig = from_plain(GuardConfig, config.guard, "guard")
     frames = open_frames(config.data, config.run.seed)
+    _doubts(frames)
     data = _data(config, frames)
     torch.manual_seed(config.run.seed)
     backbone = _backbone(config)
@@ -188,6 +191,24 @@ def _callbacks(folder: Path) -> list[Callback]:
         ),
         LearningRateMonitor(logging_interval="step"),
     ]
+
+
+def _doubts(frames: Frames) -> None:
+    """Say when the images are too few for this to do any good; it is the user's to decide."""
+    sequences = frames.train.sequences
+    recordings = len({sequences[index] for index in frames.train_indices})
+    images = len(frames.train_indices)
+    if images < FEW_IMAGES or recordings < FEW_RECORDINGS:
+        logger.warning(
+            "%d images of %d recordings: with fewer than %d images or %d recordings, adapting the "
+            "backbone mostly harms its features. Heads on the published backbone, or "
+            "model.trained_blocks with labels, are the better choice; see "
+            "docs/backbone-adaptation.md.",
+            images,
+            recordings,
+            FEW_IMAGES,
+            FEW_RECORDINGS,
+        )
 
 
 def _settings(config: TrainConfig) -> DinoAdaptationConfig:
