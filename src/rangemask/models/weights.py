@@ -22,7 +22,7 @@ PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLED)
 IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 """Names that a folder's weights may have beside the only file of a kind."""
-WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher")
+WRAPPERS = ("state_dict", "model_state_dict", "model_params", "model", "teacher")
 """Entries under which published files hold the weights beside other things."""
 SHOWN = 3
 """How many differing entries an error names."""
@@ -72,8 +72,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     Args:
         path: ``.safetensors``, ``.pth``, ``.pt``, ``.bin`` or ``.ckpt``, or a folder with one;
             the content decides, not the name. Pickled files are read with
-            ``weights_only=True``: nothing in them is run. Where the weights lie under
-            ``state_dict``, ``model_state_dict``, ``model`` or ``teacher``, those are taken.
+            ``weights_only=True``: nothing in them is run. Where the weights lie under one of
+            ``WRAPPERS``, such as ``state_dict``, those are taken.
 
     Raises:
         InputError: it is not there, damaged, holds no tensors, or wants to run code.
