@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,11 @@ from rangemask.geometry import Rig
 from rangemask.structures import StereoFrame
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Read when torch and BLAS are loaded, by the commands that tests start too: with a process
+    # per core, threads within each only wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

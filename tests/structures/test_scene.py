@@ -75,6 +75,16 @@ def scene(frame: StereoFrame) -> Scene:
     )
 
 
+def test_it_says_what_it_holds_in_one_line(scene: Scene, frame: StereoFrame) -> None:
+    (first, *_) = scene.objects
+    assert repr(scene).startswith("Scene('random', 64 x 48 px; disparity, depth, confidence, ")
+    assert first.caption in repr(scene)
+    assert "\n" not in repr(scene)
+    assert repr(Scene(frame=frame)) == "Scene('random', 64 x 48 px; no maps; no objects)"
+    many = Scene(frame=frame, objects=scene.objects * 10)
+    assert repr(many).endswith(f"and {len(many.objects) - 12} more)")
+
+
 def test_what_is_saved_loads_back_equal(scene: Scene, tmp_path: Path) -> None:
     folder = scene.save(tmp_path / "outputs")
     assert folder == tmp_path / "outputs" / "random"

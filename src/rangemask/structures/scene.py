@@ -20,11 +20,13 @@ from rangemask.structures.passport import Provenance
 MAPS = ("disparity", "depth", "relative_depth", "confidence", "occluded", "filled")
 """All maps that a scene may have."""
 
+_SHOWN = 12
+"""Objects that a scene's line names."""
 CONFIDENCE_STEPS = 65535
 """A scene holds confidence in steps of 1 / 65535, so that a 16-bit PNG keeps it exactly."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Scene:
     """One frame with its maps, its objects, and where they come from.
 
@@ -71,6 +73,16 @@ class Scene:
             check_unit_range(self.confidence, "confidence")
             steps = np.round(self.confidence * CONFIDENCE_STEPS) / CONFIDENCE_STEPS
             object.__setattr__(self, "confidence", steps.astype(np.float32))
+
+    def __repr__(self) -> str:
+        """Size, maps and objects in one line; arrays would fill the screen."""
+        there = [name for name in (*MAPS, "semantic") if getattr(self, name) is not None]
+        found = [thing.caption for thing in self.objects]
+        more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        return (
+            f"Scene({self.name!r}, {self.frame.width} x {self.frame.height} px; "
+            f"{', '.join(there) or 'no maps'}; {', '.join(found[:_SHOWN]) or 'no objects'}{more})"
+        )
 
     @property
     def name(self) -> str:
