@@ -12,8 +12,14 @@ from rangemask.data.store import open_labels
 from rangemask.data.synthetic import random_scene, render
 from rangemask.data.synthetic.store import write_synthetic
 from rangemask.evaluation.datasets import evaluate_dataset
-from rangemask.training.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig
-from rangemask.training.config import TrainConfig, TrainerConfig
+from rangemask.training.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+    TrainerConfig,
+)
 from rangemask.training.fit import fit
 from rangemask.view.training_page import write_training_page
 
