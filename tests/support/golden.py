@@ -22,7 +22,8 @@ def _uniform(name: str, count: int, seed: int) -> np.ndarray:
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _filled(name: str, shape: list[int], seed: int) -> torch.Tensor:
+def filled(name: str, shape: list[int], seed: int) -> torch.Tensor:
+    """One entry."""
     value = (_uniform(name, math.prod(shape), seed) - 0.5) * math.sqrt(12.0)
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "running_var":
@@ -45,7 +46,8 @@ def _filled(name: str, shape: list[int], seed: int) -> torch.Tensor:
 def filled_weights(system: str, keys: str, seed: int = 0) -> dict[str, torch.Tensor]:
     """The weights of a system's cases; ``keys`` names its list of entries."""
     shapes = json.loads((HERE / system / f"keys_{keys}.json").read_text(encoding="utf-8"))
-    return {name: _filled(name, shape, seed) for name, shape in shapes.items()}
+    shapes = shapes.get("float", shapes)  # beside counters, which no rule fills
+    return {name: filled(name, shape, seed) for name, shape in shapes.items()}
 
 
 def cases(system: str) -> list[Path]:

@@ -29,6 +29,7 @@ BUILDERS: Mapping[Role, Mapping[str, str]] = MappingProxyType(
     {
         "stereo": {
             "sgbm": "rangemask.backends.stereo.sgbm:build",
+            "foundation-stereo": "rangemask.backends.stereo.foundation_stereo:build",
             "student": "rangemask.backends.stereo.student:build",
         },
         "depth": {
@@ -68,9 +69,9 @@ def load_stereo(
     """Load a stereo matcher by name.
 
     Args:
-        name: ``sgbm``, or ``student:PATH`` for a model of ours.
+        name: ``sgbm``, ``foundation-stereo``, or ``student:PATH`` for a model of ours.
         checkpoint: file or folder of weights; None downloads the published ones. ``sgbm`` has
-            none.
+            none, and those of ``foundation-stereo`` are handed out by hand only.
         device: where a network runs: auto, cpu, cuda, cuda:1 or mps.
         precision: what a network computes in: auto, float32, bfloat16 or float16.
         **options: the model's own, such as ``quality="best", fill=True``.

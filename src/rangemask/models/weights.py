@@ -7,7 +7,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,24 @@ def find_weights(path: str | Path) -> Path:
     raise InputError(f"{path}: holds no checkpoint ({', '.join(SUFFIXES)}).")
 
 
-def read_weights(path: str | Path) -> dict[str, Tensor]:
+class _Inert:
+    """Stands in for an object that lies beside weights: takes what it is given, does nothing."""
+
+    def __new__(cls, *_: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+def _stand_ins(names: Collection[str]) -> list[Any]:
+    """A class of that name for each; none of them is the true one, so nothing of theirs is run."""
+    parts = (name.rpartition(".") for name in names)
+    return [type(own, (_Inert,), {"__module__": module}) for module, _, own in parts]
+
+
+def read_weights(path: str | Path, *, inert: Collection[str] = ()) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU, and nothing else of it.
 
     Files are mapped into memory where their format allows it: what is not used is not read, and
@@ -74,6 +91,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             the content decides, not the name. Pickled files are read with
             ``weights_only=True``: nothing in them is run. Where the weights lie under one of
             ``WRAPPERS``, such as ``state_dict``, those are taken.
+        inert: classes and functions, as ``module.name``, that may lie beside the weights, such as
+            those of settings. They are replaced by stand-ins that do nothing, never imported.
 
     Raises:
         InputError: it is not there, damaged, holds no tensors, or wants to run code.
@@ -91,7 +110,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     called_safe = file.suffix.lower() == ".safetensors" and not head.startswith(_TORCH)
     if called_safe or is_safetensors(head, size):
         return _only_tensors(_read_safetensors(file), file)
-    return _only_tensors(_unwrapped(_read_pickle(file)), file)
+    return _only_tensors(_unwrapped(_read_pickle(file, inert)), file)
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
@@ -102,9 +121,9 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         raise _damaged(file, "safetensors", str(error)) from error
 
 
-def _read_pickle(file: Path) -> Any:
+def _read_pickle(file: Path, inert: Collection[str]) -> Any:
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_stand_ins(inert)):
             # torch warns of pickle protocols and of TorchScript, and then refuses them.
             warnings.simplefilter("ignore")
             # Only archives can be mapped, and torch takes them for what their name says.
@@ -120,7 +139,9 @@ def _read_pickle(file: Path) -> Any:
         raise InputError(
             f"{file}: refused, since reading it would run code: it holds {what} beside or "
             "instead of tensors. Take the file from its authors, or a safetensors file; if it is "
-            "yours, save its state dict alone."
+            "yours, save its state dict alone. If you trust whoever wrote it as you would trust a "
+            "program of theirs, convert it once: rangemask convert FILE OUT.safetensors "
+            "--trust-pickle."
         ) from error
     except Exception as error:  # damaged bytes fail in any way they like
         # What RuntimeError says is meant for people ("unexpected EOF"); KeyError: '101' is not.

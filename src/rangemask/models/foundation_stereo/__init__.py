@@ -1,0 +1,1 @@
+"""FoundationStereo (arXiv 2501.09898), written anew: plain PyTorch, any device."""
