@@ -54,6 +54,21 @@ def test_every_stage_leaves_a_student_that_predicts(stage: str, settings: Settin
     assert set(data["train"]).isdisjoint(data["val"])
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_that_ends_within_an_epoch_is_judged_and_saved_there(
+    ema: float, settings: Settings
+) -> None:
+    config = settings("semantic", trainer={"max_epochs": 9, "max_steps": 3}, data={"batch_size": 2})
+    config = replace(config, optimizer=replace(config.optimizer, ema_decay=ema))
+    fitted = fit(config, progress=False)
+    assert fitted.finished
+    with (fitted.folder / "logs/metrics.csv").open(newline="") as file:
+        judged = [int(row["step"]) for row in csv.DictReader(file) if row.get("val/miou")]
+    assert judged == [1, 2], "two steps are an epoch of these four frames"
+    last = torch.load(fitted.folder / "checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 3
+
+
 def test_only_what_the_stage_trains_has_changed(settings: Settings) -> None:
     heads = {"heads": ("depth", "masks", "semantic")}
     first = fit(settings("depth", model=heads | {"preset": "nano"}), progress=False)

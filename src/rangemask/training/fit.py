@@ -93,6 +93,19 @@ def fit(config: TrainConfig, *, progress: bool = True) -> Fitted:
     return _finish(config, folder, frames, module, trainer)
 
 
+class _JudgeTheEnd(Callback):
+    """A run whose steps end within an epoch is judged and saved there, as after a whole one.
+
+    Lightning ends it without either: the last steps, of the smallest rates, would be lost.
+    """
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
+        """Ask for an orderly end at the last step."""
+        del rest
+        if trainer.global_step == trainer.max_steps:
+            trainer.should_stop = True
+
+
 def start_folder(config: TrainConfig, frames: Frames) -> RunFolder:
     """The run's folder, with what it was asked and on what; or the one to go on with.
 
@@ -196,6 +209,7 @@ def _callbacks(config: TrainConfig, folder: RunFolder) -> list[Callback]:
             enable_version_counter=False,
         ),
         LearningRateMonitor(logging_interval="step"),
+        _JudgeTheEnd(),
     ]
     if config.trainer.patience:
         found.append(
