@@ -63,6 +63,19 @@ class Decoded(NamedTuple):
     """Of a pair: the same for the other view."""
 
 
+def read_logits(logits: Tensor, levels_px: Tensor, d2d: float) -> Decoded:
+    """What logits say.
+
+    Args:
+        logits: (B, K, H, W).
+        levels_px: (K,) float32.
+        d2d: see ``Decoder``.
+    """
+    volume = volume_of(logits)
+    disparity = expected_disparity(volume, levels_px)
+    return Decoded(disparity, d2d / disparity, logits, volume)
+
+
 class Decoder(nn.Module):
     """Pyramids of one or two views to disparity.
 
@@ -207,9 +220,7 @@ class Decoder(nn.Module):
 
     def _read(self, x: Tensor, out: int) -> Decoded:
         logits: Tensor = self._convs[out](x)
-        volume = volume_of(logits)
-        disparity = expected_disparity(volume, self.levels(volume))
-        return Decoded(disparity, self.d2d / disparity, logits, volume)
+        return read_logits(logits, self.levels(logits), self.d2d)
 
     def _check(self, views: Sequence[Sequence[Tensor]], direct: Tensor | float, path: str) -> None:
         if path not in ("mono", "refine"):
