@@ -1,11 +1,13 @@
 """The student learns: from random weights, on rendered scenes, judged on scenes it never saw.
 
     python benchmarks/learn.py [--only depth,stereo,...] [--share 1.0] [--output FOLDER]
+                               [--picture FILE]
 
-Every line trains the nano student through ``rangemask.training.fit``, as ``rangemask train`` does,
-on the same 480 scenes of 168 x 112 px (labels are the exact truth), and compares it on 48 held-out
-scenes with what needs no learning. ``--share`` scales all steps, for a quick look. Curves and
-students are left in the output folder; without one they are thrown away.
+Every line trains the nano student from random weights through ``rangemask.training.fit``, as
+``rangemask train`` does, on the same 1600 rendered scenes of 168 x 112 px (labels are the exact
+truth), and compares it on 48 held-out scenes with what needs no learning. ``--share`` scales all
+steps, for a quick look. Curves, students and numbers are left in the output folder; without one
+they are thrown away. ``--picture`` draws the learning curves.
 """
 
 from __future__ import annotations
@@ -16,8 +18,11 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,18 +51,52 @@ from rangemask.training.config import (
 )
 from rangemask.training.examples import TrainingSet
 from rangemask.training.fit import fit
+from rangemask.training.plots import read_curves
 from rangemask.training.stage_loss import StageLoss
 from rangemask.training.stages import STAGES, wanted_of
 
 RIG = Rig.rectified(fx=150.0, cx=83.5, cy=55.5, baseline_m=0.12, width=168, height=112)
-TRAIN, HELD_OUT = range(480), range(10_000, 10_048)
+TRAIN, HELD_OUT = range(1600), range(10_000, 10_048)
 SIZE = (112, 168)
 FARTHEST_M = 20.0
 SEMANTIC = ("floor", "wall", "object", "person")
 OBJECTS = ("object", "person")
-
-STEPS = {"depth": 1500, "stereo": 1500, "semantic": 1500, "masks": 3000, "fusion": 1500}
 BATCH = 8
+
+Points = list[tuple[int, float]]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """How one line is trained."""
+
+    stage: str
+    heads: tuple[str, ...]
+    epochs: int
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: str = "light"
+    head_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+_LOG = MappingProxyType({"depth": {"kind": "log-l1"}})
+"""A far pixel counts as much as a near one, as in AbsRel."""
+LESSONS: Mapping[str, Lesson] = MappingProxyType(
+    {
+        "depth": Lesson(stage="depth", heads=("depth",), epochs=8, loss=_LOG),
+        "stereo": Lesson(
+            stage="stereo",
+            heads=("stereo",),
+            epochs=15,
+            augmentation="none",  # rendered cameras agree in colour and lie in line
+            head_options={"stereo": {"iterations": 4}},
+        ),
+        "semantic": Lesson(stage="semantic", heads=("semantic",), epochs=8),
+        "masks": Lesson(stage="masks", heads=("masks",), epochs=10),
+        "fusion": Lesson(stage="joint", heads=("depth", "masks", "fusion"), epochs=8, loss=_LOG),
+        "no fusion": Lesson(stage="joint", heads=("depth", "masks"), epochs=8, loss=_LOG),
+    }
+)
 
 
 class Bench:
@@ -75,37 +114,49 @@ class Bench:
             if not (root / "manifest.json").is_file():
                 write_synthetic(root, seeds, RIG)
         self.held_out = list(open_labels(self.val))
+        self.curves: dict[str, dict[str, Points]] = {}
 
-    def fit(self, name: str, stage: str, heads: tuple[str, ...], **optimizer: float) -> RangeMask:
-        """A student after its steps."""
-        steps = max(round(STEPS[name.split("-")[0]] * self.share), 4)
-        epochs = math.ceil(steps * BATCH / len(TRAIN))
-        classes = SEMANTIC if heads == ("semantic",) else OBJECTS
+    def steps(self, count: int) -> int:
+        """So many, scaled."""
+        return max(round(count * self.share), 4)
+
+    def fit(self, name: str) -> RangeMask:
+        """A student after its lesson."""
+        lesson = LESSONS[name]
+        semantic = lesson.heads == ("semantic",)
         fitted = fit(
             TrainConfig(
-                stage=stage,  # type: ignore[arg-type]
+                stage=lesson.stage,  # type: ignore[arg-type]
                 data=DataConfig(
                     root=str(self.train),
                     validation=str(self.val),
-                    classes=classes,
+                    classes=SEMANTIC if semantic else OBJECTS,
                     size_px=SIZE,
                     batch_size=BATCH,
                     workers=1,
-                    augmentation="light",
+                    augmentation=lesson.augmentation,
                 ),
                 model=ModelConfig(
-                    preset="nano", heads=heads, max_depth_m=FARTHEST_M, trained_blocks=-1
+                    preset="nano",
+                    heads=lesson.heads,
+                    max_depth_m=FARTHEST_M,
+                    trained_blocks=-1,
+                    head_options=lesson.head_options,
                 ),
-                optimizer=OptimizerConfig(
-                    **{"lr": 1e-3, "backbone_lr_share": 1.0, "ema_decay": 0.99, **optimizer}  # type: ignore[arg-type]
-                ),
+                optimizer=OptimizerConfig(lr=1e-3, backbone_lr_share=1.0, ema_decay=0.99),
                 trainer=TrainerConfig(
-                    max_epochs=epochs, max_steps=steps, accelerator="cpu", predictions=2
+                    max_epochs=lesson.epochs,
+                    max_steps=self.steps(lesson.epochs * len(TRAIN) // BATCH),
+                    accelerator="cpu",
+                    predictions=2,
                 ),
-                run=RunConfig(root=str(self.folder / "runs"), name=name),
+                run=RunConfig(root=str(self.folder / "runs"), name=name.replace(" ", "-")),
+                loss=lesson.loss,
             ),
             progress=False,
         )
+        curves = read_curves(fitted.folder / "logs" / "metrics.csv")
+        self.curves[name] = {key: points for key, points in curves.items() if "val/" in key}
         return rm.load_model(fitted.folder / "last", device="cpu")
 
     def answers(self, student: RangeMask) -> Iterator[tuple[Sample, RangeMaskOutput]]:
@@ -132,7 +183,7 @@ def depth_line(bench: Bench) -> tuple[str, float, float, str]:
     """AbsRel against that of the training median."""
     known = [_depth_m(sample) for sample in open_labels(bench.train)]
     median = float(np.nanmedian(np.stack(known)))
-    student = bench.fit("depth", "depth", ("depth",))
+    student = bench.fit("depth")
     ours, trivial = [], []
     for sample, said in bench.answers(student):
         truth = _depth_m(sample)
@@ -145,7 +196,7 @@ def depth_line(bench: Bench) -> tuple[str, float, float, str]:
 
 def stereo_line(bench: Bench) -> tuple[str, float, float, str]:
     """EPE against that of filled semi-global matching, all pixels."""
-    student = bench.fit("stereo", "stereo", ("stereo",))
+    student = bench.fit("stereo")
     sgbm = load_stereo("sgbm", quality="best", fill=True)
     ours, theirs = [], []
     for sample, said in bench.answers(student):
@@ -162,7 +213,7 @@ def semantic_line(bench: Bench) -> tuple[str, float, float, str]:
     """Mean IoU over all held-out pixels against that of the majority class."""
     from rangemask.models.heads.semantic import semantic_ids
 
-    student = bench.fit("semantic", "semantic", ("semantic",))
+    student = bench.fit("semantic")
     count = len(SEMANTIC) + 1
     table = np.zeros((count, count))
     for sample, said in bench.answers(student):
@@ -199,7 +250,7 @@ def _found(student: RangeMask, said: RangeMaskOutput) -> MaskSet:
 
 def masks_line(bench: Bench) -> tuple[str, float, float, str]:
     """AP50 of masks whatever their class, beside that of ``geometry`` on filled SGM."""
-    student = bench.fit("masks", "masks", ("masks",))
+    student = bench.fit("masks")
     stereo, geometry = load_stereo("sgbm", quality="best"), load_masks("geometry")
     ours, theirs = [], []
     for sample, said in bench.answers(student):
@@ -216,8 +267,8 @@ def masks_line(bench: Bench) -> tuple[str, float, float, str]:
 def fusion_lines(bench: Bench) -> list[tuple[str, float, float, str]]:
     """Borders of masks and depth near them, with and without the fusion head, equal steps."""
     results = []
-    for heads in (("depth", "masks", "fusion"), ("depth", "masks")):
-        student = bench.fit(f"fusion-{len(heads)}", "joint", heads)
+    for name in ("fusion", "no fusion"):
+        student = bench.fit(name)
         f_scores, errors = [], []
         for sample, said in bench.answers(student):
             assert sample.masks is not None
@@ -276,13 +327,15 @@ def overfit_lines(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
         examples = TrainingSet(open_labels(bench.train), wanted, size=SIZE, multiple=28)
         batch: Batch = collate([examples[0], examples[1]])
         loss = StageLoss(STAGES[stage], config, options)
-        steps = max(round(400 * bench.share), 4)
-        yield (f"over-fit {stage}", *_overfitted(student, loss, batch, steps), "<= 0.02 x")
+        values = _overfitted(student, loss, batch, bench.steps(400))
+        bench.curves[f"over-fit {stage}"] = {
+            "share": [(step, value / values[0]) for step, value in enumerate(values)]
+        }
+        yield (f"over-fit {stage}", values[-1], values[0], "<= 0.02 x")
 
 
-def _overfitted(
-    student: RangeMask, loss: StageLoss, batch: Batch, steps: int
-) -> tuple[float, float]:
+def _overfitted(student: RangeMask, loss: StageLoss, batch: Batch, steps: int) -> list[float]:
+    """Loss at every step."""
     optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3, weight_decay=0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
     values = []
@@ -294,7 +347,7 @@ def _overfitted(
         optimizer.step()
         schedule.step()
         values.append(float(total.detach()))
-    return values[-1], values[0]
+    return values
 
 
 LINES: dict[str, Callable[[Bench], list[tuple[str, float, float, str]]]] = {
@@ -307,28 +360,73 @@ LINES: dict[str, Callable[[Bench], list[tuple[str, float, float, str]]]] = {
 }
 
 
+PANELS: tuple[tuple[str, tuple[str, ...], str, str | None], ...] = (
+    ("depth: AbsRel", ("depth",), "val/abs_rel", "depth, AbsRel"),
+    ("stereo: mean error (px)", ("stereo",), "val/epe_px", "stereo, EPE (px)"),
+    ("semantic: mean IoU", ("semantic",), "val/miou", "semantic, mIoU"),
+    ("masks: AP50 with classes", ("masks",), "val/ap50", None),
+    ("together: RMSE of depth (m)", ("fusion", "no fusion"), "val/rmse_m", None),
+)
+"""Title, lessons, number, and the line of the table whose baseline is drawn."""
+
+
+def draw(path: Path, curves: Mapping[str, Mapping[str, Points]], rows: list[Row]) -> None:
+    """Learning curves on held-out scenes beside what needs no learning, and over-fitting."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 6.4), dpi=80, layout="constrained")
+    panels = figure.subplots(2, 3).flatten().tolist()
+    for axes, (title, lessons, number, line) in zip(panels, PANELS, strict=False):
+        for lesson in lessons:
+            points = curves.get(lesson, {}).get(number, [])
+            if points:
+                steps, values = zip(*points, strict=True)
+                axes.plot(steps, values, marker="o", markersize=3, label=lesson)
+        for row in rows:
+            if row["what"] == line:
+                axes.axhline(row["baseline"], color="grey", linestyle="--", label="baseline")
+        axes.set_title(title)
+    for name, found in curves.items():
+        if name.startswith("over-fit "):
+            steps, values = zip(*found["share"], strict=True)
+            panels[-1].semilogy(steps, values, label=name.removeprefix("over-fit "))
+    panels[-1].axhline(0.02, color="grey", linestyle="--", label="2 %")
+    panels[-1].set_title("one batch over-fitted: share of the first loss")
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.set_xlabel("optimiser steps")
+        axes.set_ylim(bottom=0 if axes is not panels[-1] else None)
+        axes.legend(frameon=False)
+    figure.savefig(path)
+
+
 def main() -> None:
     """Train, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(LINES))
     parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--picture", type=Path)
     given = parser.parse_args()
     logging.getLogger("rangemask").setLevel(logging.WARNING)
-    torch.set_num_threads(2)
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(given.output or Path(temporary), given.share)
-        rows = []
+        print(f"scenes: {time.perf_counter() - began:.0f} s", flush=True)
+        rows: list[Row] = []
         for name in given.only.split(","):
             start = time.perf_counter()
-            found = LINES[name](bench)
-            for what, ours, baseline, target in found:
+            for what, ours, baseline, target in LINES[name](bench):
                 ratio = ours / baseline if baseline else math.nan
                 print(f"{what:36} {ours:8.4f}  baseline {baseline:8.4f}  {ratio:7.3f} x  {target}")
                 rows.append({"what": what, "ours": ours, "baseline": baseline, "target": target})
             print(f"  {name}: {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"all: {(time.perf_counter() - began) / 60:.1f} min")
         if given.output is not None:
-            (given.output / "learn.json").write_text(json.dumps(rows, indent=2) + "\n")
+            found = {"rows": rows, "curves": bench.curves}
+            (given.output / "learn.json").write_text(json.dumps(found, indent=1) + "\n")
+        if given.picture is not None:
+            draw(given.picture, bench.curves, rows)
 
 
 if __name__ == "__main__":
