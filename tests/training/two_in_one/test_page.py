@@ -1,0 +1,26 @@
+"""The snippets of docs/two-in-one.md."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rangemask.models.two_in_one.config import ENCODERS
+
+
+def test_the_page_runs(repository: Path) -> None:
+    page = repository / "docs" / "two-in-one.md"
+    text = page.read_text(encoding="utf-8")
+    known: dict[str, Any] = {}
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        exec(compile(snippet, str(page), "exec"), known)  # noqa: S102 - our own page
+    assert known["pair"].costs
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_the_page_lists_every_encoder(encoder: str, repository: Path) -> None:
+    text = (repository / "docs" / "two-in-one.md").read_text(encoding="utf-8")
+    assert f"| `{encoder}` |" in text
