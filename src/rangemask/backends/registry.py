@@ -30,6 +30,7 @@ BUILDERS: Mapping[Role, Mapping[str, str]] = MappingProxyType(
         "stereo": {
             "sgbm": "rangemask.backends.stereo.sgbm:build",
             "foundation-stereo": "rangemask.backends.stereo.foundation_stereo:build",
+            "onnx": "rangemask.backends.stereo.onnx:build",
             "student": "rangemask.backends.stereo.student:build",
         },
         "depth": {
@@ -52,6 +53,9 @@ WITHOUT_WEIGHTS = frozenset({"sgbm", "geometry"})
 STUDENT = "student"
 """Has no published weights, so it is always asked for as ``student:PATH``."""
 
+WITH_PATH = frozenset({STUDENT, "onnx"})
+"""Models that are nothing without a file or folder."""
+
 
 def names(role: Role) -> tuple[str, ...]:
     """The models that can be loaded in a role."""
@@ -69,7 +73,8 @@ def load_stereo(
     """Load a stereo matcher by name.
 
     Args:
-        name: ``sgbm``, ``foundation-stereo``, or ``student:PATH`` for a model of ours.
+        name: ``sgbm``, ``foundation-stereo``, ``onnx:net.onnx`` for an exported network, or
+            ``student:PATH`` for a model of ours.
         checkpoint: file or folder of weights; None downloads the published ones. ``sgbm`` has
             none, and those of ``foundation-stereo`` are handed out by hand only.
         device: where a network runs: auto, cpu, cuda, cuda:1 or mps.
@@ -208,6 +213,6 @@ def _unknown(role: Role, name: str, known: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     listed = ", ".join(
-        f"{known_name}:PATH" if known_name == STUDENT else known_name for known_name in known
+        f"{known_name}:PATH" if known_name in WITH_PATH else known_name for known_name in known
     )
     return f"no {role} model {name!r}; known: {listed}.{hint}"
