@@ -74,18 +74,25 @@ class Aggregation(nn.Module):
 
     def forward(self, volume: Tensor, features: ImageFeatures) -> Tensor:
         """(B, C, D, h, w) and the left image's features to (B, C, D, h, w)."""
-        wide = self.coarse(volume)
+        wide = self.transformer(convolve(*self.patch, volume))
         wide = F.interpolate(wide, scale_factor=PATCH, mode="trilinear")
         fine = self.conv1_up(self.hourglass(self.conv1(volume), features))
         answer: Tensor = self.conv_out(fine + wide)
         return answer
 
-    def coarse(self, volume: Tensor) -> Tensor:
-        """(B, C, D, h, w) to (B, C, D / 4, h / 4, w / 4), by the transformer."""
+    @property
+    def patch(self) -> tuple[nn.Conv3d, nn.BatchNorm3d]:
+        """What makes cells for the transformer."""
         conv, norm = self.conv_patch
         assert isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d)  # noqa: S101, PT018
-        answer: Tensor = self.atts["4"](convolve(conv, norm, volume))
-        return answer
+        return conv, norm
+
+    @property
+    def transformer(self) -> DisparityTransformer:
+        """What looks at all disparities of a pixel at once."""
+        found = self.atts["4"]
+        assert isinstance(found, DisparityTransformer)  # noqa: S101
+        return found
 
     def hourglass(self, halved: Tensor, features: ImageFeatures) -> Tensor:
         """(B, 2C, D / 2, h / 2, w / 2), not yet gated, to the same, down and up again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from rangemask.models.foundation_stereo.config import MULTIPLE_PX, QUARTER
 from rangemask.models.foundation_stereo.network import FoundationStereo, StereoOutput
+from rangemask.models.foundation_stereo.streaming import Slabs
 
 HALF = 0.5
 """Size of the first of two passes."""
@@ -49,6 +50,7 @@ def infer(
     hierarchical: bool = False,
     start_px: Tensor | None = None,
     start: Tensor | None = None,
+    slabs: Slabs | None = None,
 ) -> tuple[StereoOutput, Padding]:
     """Disparity of a pair of any size.
 
@@ -61,12 +63,17 @@ def infer(
         hierarchical: find a start at half the size first.
         start_px: (B, 1, H, W) disparity to start from.
         start: the same on the network's own grid, in quarter pixels.
+        slabs: how much of a volume is worked on at a time; None for all.
 
     Returns:
         disparity without the padding; the other maps with it; and the padding.
     """
     size = (left.shape[-2], left.shape[-1])
-    options = {"iterations": iterations, "max_disparity_px": max_disparity_px}
+    options: dict[str, Any] = {
+        "iterations": iterations,
+        "max_disparity_px": max_disparity_px,
+        "slabs": slabs,
+    }
     if hierarchical:
         start_px = _first_pass(network, left, right, **options)
     padding = padding_of(*size)
@@ -80,11 +87,11 @@ def infer(
     return found._replace(disparity_px=padding.removed(found.disparity_px)), padding
 
 
-def _first_pass(network: FoundationStereo, left: Tensor, right: Tensor, **options: int) -> Tensor:
+def _first_pass(network: FoundationStereo, left: Tensor, right: Tensor, **options: Any) -> Tensor:
     """(B, 1, H, W) px: disparity found at half the size."""
     size = left.shape[-2:]
     # By the factor and not by the size, which differ where a side is odd.
     small = [F.interpolate(image, scale_factor=HALF, mode="bilinear") for image in (left, right)]
-    found, _ = infer(network, small[0], small[1], **options)  # type: ignore[arg-type]
+    found, _ = infer(network, small[0], small[1], **options)
     enlarged = F.interpolate(found.disparity_px, size, mode="bilinear", align_corners=True)
     return torch.clamp(enlarged / HALF, min=0)

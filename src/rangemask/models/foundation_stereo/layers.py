@@ -157,15 +157,45 @@ class Axial(nn.Module):
             nn.BatchNorm3d(channels),
         )
 
+    @property
+    def across(self) -> tuple[nn.Conv3d, nn.BatchNorm3d]:
+        """What looks over the image plane."""
+        return _pair(self.conv1)
+
+    @property
+    def along(self) -> tuple[nn.Conv3d, nn.BatchNorm3d]:
+        """What looks along disparity."""
+        return _pair(self.conv2)
+
     def forward(self, volume: Tensor) -> Tensor:
         """(B, C, D, h, w) to the same."""
-        return self._half(self.conv2, self._half(self.conv1, volume))
+        if self.training:
+            return F.relu(self.conv2(F.relu(self.conv1(volume))))
+        # In two dimensions, which libraries are ten times as fast at.
+        batch, planes, height = volume.shape[0], volume.shape[2], volume.shape[3]
+        weight, bias = folded(*self.across)
+        images = volume.permute(0, 2, 3, 4, 1).flatten(0, 1)
+        images = F.relu_(convolve_planes(images, weight[:, :, 0], bias, (1, 1)))
+        weight, bias = folded(*self.along)
+        strips = images.unflatten(0, (batch, planes)).flatten(2, 3)
+        strips = F.relu_(convolve_planes(strips, weight[..., 0], bias, (self.reach // 2, 0)))
+        answer: Tensor = strips.unflatten(2, (height, -1)).permute(0, 4, 1, 2, 3)
+        return answer
 
-    @staticmethod
-    def _half(half: nn.Sequential, volume: Tensor) -> Tensor:
-        conv, norm = half
-        assert isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d)  # noqa: S101, PT018
-        return F.relu(convolve(conv, norm, volume))
+
+def convolve_planes(
+    images: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, ...]
+) -> Tensor:
+    """A convolution of images (B, H, W, C) whose channels come last, to the same."""
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    found = F.conv2d(images.permute(0, 3, 1, 2), weight, bias, padding=padding)
+    return found.permute(0, 2, 3, 1)
+
+
+def _pair(half: nn.Sequential) -> tuple[nn.Conv3d, nn.BatchNorm3d]:
+    conv, norm = half
+    assert isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d)  # noqa: S101, PT018
+    return conv, norm
 
 
 class Gate(nn.Module):

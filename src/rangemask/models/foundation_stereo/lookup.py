@@ -14,46 +14,50 @@ from rangemask.models.foundation_stereo.volume import row_correlation, unit_vect
 TAPS = 2 * RADIUS + 1
 
 
+class Cells(NamedTuple):
+    """Values along a line per pixel, wherever they lie in memory."""
+
+    flat: Tensor
+    """(M, C): all values."""
+    length: int
+    """Of every line."""
+    stride: int
+    """Entries of ``flat`` from one cell of a line to the next."""
+    start: Tensor
+    """(N,): where the line of each pixel starts in ``flat``."""
+
+
 class Geometry(NamedTuple):
-    """What is looked at; per level, coarser by half each.
+    """What is looked at."""
 
-    Planes lie behind each other in memory, so that what one pixel reads is one piece.
-    """
-
-    volumes: tuple[Tensor, ...]
-    """(B * h * w, D / 2^l, C) float32."""
-    rows: tuple[Tensor, ...]
-    """(B * h * w, w / 2^l, 1) float32: the pixel's products with its row of the right image."""
+    volume: Cells
+    """Of a pixel: its planes."""
+    row: Cells
+    """Of a pixel: its products with all pixels of its row of the right image."""
 
 
 def build_geometry(volume: Tensor, left: Tensor, right: Tensor) -> Geometry:
-    """Both pyramids.
+    """What the refinement looks at.
 
     Args:
-        volume: (B, C, D, h, w).
+        volume: (B, D, h, w, C).
         left: (B, F, h, w).
         right: the same.
     """
-    planes = volume.float().permute(0, 3, 4, 2, 1).flatten(0, 2)
+    batch, planes, height, width, channels = volume.shape
+    pixels = torch.arange(height * width, device=volume.device)
+    images = torch.arange(batch, device=volume.device)[:, None] * (planes * height * width)
+    of_volume = Cells(
+        volume.reshape(-1, channels), planes, height * width, (images + pixels).flatten()
+    )
     with torch.autocast(left.device.type, enabled=False):
         products = row_correlation(unit_vectors(left)[:, 0], unit_vectors(right)[:, 0])
-    row = products.flatten(0, 2)[..., None]
-    volumes, rows = [planes], [row]
-    for _ in range(LEVELS - 1):
-        volumes.append(halved(volumes[-1]))
-        rows.append(halved(rows[-1]))
-    return Geometry(tuple(volumes), tuple(rows))
-
-
-def halved(values: Tensor) -> Tensor:
-    """(N, n, C) to (N, n // 2, C): means of pairs; an odd last one is left out."""
-    even = values.shape[1] // 2 * 2
-    means: Tensor = values[:, :even].unflatten(1, (-1, 2)).mean(2)
-    return means
+    lines = torch.arange(batch * height * width, device=volume.device) * width
+    return Geometry(of_volume, Cells(products.reshape(-1, 1), width, 1, lines))
 
 
 def look(geometry: Geometry, disparity: Tensor) -> tuple[Tensor, ...]:
-    """Both pyramids around a disparity.
+    """Both of them around a disparity, once as they are and once as means of pairs.
 
     Args:
         geometry: of the pair.
@@ -67,40 +71,50 @@ def look(geometry: Geometry, disparity: Tensor) -> tuple[Tensor, ...]:
     partner = (column - disparity).flatten()
     flat = disparity.flatten()
     found = []
-    for level, (volume, row) in enumerate(zip(geometry.volumes, geometry.rows, strict=True)):
-        step = 2**level
-        found += [sample(volume, flat / step), sample(row, partner / step)]
+    for level in range(LEVELS):
+        found += [sample(geometry.volume, flat, 2**level), sample(geometry.row, partner, 2**level)]
     return tuple(found)
 
 
-def sample(values: Tensor, centre: Tensor) -> Tensor:
+def sample(cells: Cells, place: Tensor, step: int = 1) -> Tensor:
     """Linear interpolation around a place, 0 outside.
 
     Args:
-        values: (N, n, C).
-        centre: (N,), counted from 0.
+        cells: where to read.
+        place: (N,), in cells counted from 0.
+        step: means of that many cells are read instead; an odd rest is left out.
 
     Returns:
-        (N, 9, C) at ``centre - 4`` to ``centre + 4``.
+        (N, 9, C) float32 at ``place / step - 4`` to ``place / step + 4``, counted in such means.
     """
-    count, length, channels = values.shape
+    length = cells.length // step
     # Beyond that, all that is read is outside.
-    centre = centre.clamp(-RADIUS - 2.0, length + RADIUS + 1.0)
+    centre = (place / step).clamp(-RADIUS - 2.0, length + RADIUS + 1.0)
     first = centre.floor()
     share = (centre - first)[:, None, None]
-    reach = torch.arange(-RADIUS, RADIUS + 2, device=values.device)
-    place = first.long()[:, None] + reach
-    inside = (place >= 0) & (place < length)
-    start = torch.arange(count, device=values.device)[:, None] * length
-    index = start + place.clamp(0, length - 1)
-    read = values.reshape(-1, channels).index_select(0, index.flatten())
-    read = read.view(count, TAPS + 1, channels) * inside[..., None]
+    reach = torch.arange(-RADIUS, RADIUS + 2, device=place.device)
+    index = first.long()[:, None] + reach
+    inside = ((index >= 0) & (index < length))[..., None]
+    index = index.clamp(0, length - 1)[..., None] * step + torch.arange(step, device=place.device)
+    index = cells.start[:, None] + index.flatten(1) * cells.stride
+    read = cells.flat.index_select(0, index.flatten()).float()
+    read = read.view(len(place), TAPS + 1, step, -1)
+    read = (read[:, :, 0] if step == 1 else read.mean(2)) * inside
     return torch.lerp(read[:, :-1], read[:, 1:], share)
 
 
-def published_order(found: tuple[Tensor, ...], batch: int, size: tuple[int, int]) -> Tensor:
-    """What ``look`` gives as one map (B, channels, h, w), channels as published: taps last."""
-    maps = [part.transpose(1, 2).flatten(1) for part in found]
+def published_order(
+    found: tuple[Tensor, ...], channels: int, batch: int, size: tuple[int, int]
+) -> Tensor:
+    """What ``look`` gives as one map (B, ., h, w), as published: taps behind each other.
+
+    Args:
+        found: of ``look``.
+        channels: of the volume; in memory it may have more.
+        batch: B.
+        size: h, w.
+    """
+    maps = [part[..., :channels].transpose(1, 2).flatten(1) for part in found]
     return torch.cat(maps, dim=1).view(batch, *size, -1).permute(0, 3, 1, 2)
 
 

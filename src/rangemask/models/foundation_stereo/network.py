@@ -26,6 +26,13 @@ from rangemask.models.foundation_stereo.context import (
 from rangemask.models.foundation_stereo.features import FeatureNet, ImageFeatures
 from rangemask.models.foundation_stereo.layers import ConvAct2d, Gate, UpConvAct2d, instance_norm
 from rangemask.models.foundation_stereo.lookup import build_geometry, expected_cell, look
+from rangemask.models.foundation_stereo.streaming import (
+    Slabs,
+    aggregate_,
+    classify,
+    fill_volume,
+    gate_,
+)
 from rangemask.models.foundation_stereo.update import Update
 from rangemask.models.foundation_stereo.volume import cost_volume
 from rangemask.models.images import normalise
@@ -105,6 +112,7 @@ class FoundationStereo(nn.Module):
         iterations: int = ITERATIONS,
         max_disparity_px: int = MAX_DISPARITY_PX,
         start: Tensor | None = None,
+        slabs: Slabs | None = None,
     ) -> StereoOutput:
         """Disparity of a batch of pairs.
 
@@ -114,16 +122,30 @@ class FoundationStereo(nn.Module):
             iterations: rounds of the refinement.
             max_disparity_px: largest disparity of the volume, a multiple of 32.
             start: (B, 1, H / 4, W / 4), in quarter pixels: start there, not from the volume.
+            slabs: work on the volume piece by piece, which takes less memory; without gradients.
 
         Raises:
-            InputError: sizes, iterations or the largest disparity are impossible.
+            InputError: sizes, iterations or the largest disparity are impossible; or gradients
+                are asked for piece by piece.
         """
+        if slabs is not None and len(left) > 1:
+            starts = [None] * len(left) if start is None else start.split(1)
+            each = [
+                self(
+                    *pair,
+                    iterations=iterations,
+                    max_disparity_px=max_disparity_px,
+                    start=begin,
+                    slabs=slabs,
+                )
+                for *pair, begin in zip(left.split(1), right.split(1), starts, strict=True)
+            ]
+            return StereoOutput(*(torch.cat(maps) for maps in zip(*each, strict=True)))
         check_pair(left, right, iterations, max_disparity_px)
         left, right = normalise(left / 255), normalise(right / 255)
         mine, theirs = self.feature(left), self.feature(right)
         context = self.context(left, mine.dense)
-        volume = self.volume(mine, theirs, max_disparity_px // QUARTER)
-        logits = self.classifier(volume)[:, 0].float()
+        volume, logits = self._judged(mine, theirs, max_disparity_px // QUARTER, slabs)
         begin = expected_cell(logits) if start is None else start.float()
         geometry = build_geometry(volume, mine.quarter, theirs.quarter)
         del volume, theirs
@@ -144,10 +166,30 @@ class FoundationStereo(nn.Module):
         attention = tuple(self.sam(level) for level in inputs)
         return Context(states, inputs, attention)
 
+    def _judged(
+        self, left: ImageFeatures, right: ImageFeatures, planes: int, slabs: Slabs | None
+    ) -> tuple[Tensor, Tensor]:
+        """The aggregated volume (B, D, h, w, C), and the logits of its planes (B, D, h, w)."""
+        if slabs is None:
+            volume = self.volume(left, right, planes)
+            return volume.permute(0, 2, 3, 4, 1), self.classifier(volume)[:, 0].float()
+        if torch.is_grad_enabled():
+            raise InputError(
+                "piece by piece there are no gradients; leave slabs out, or call the network "
+                "under torch.inference_mode()."
+            )
+        projected = self.proj_cmb(left.quarter), self.proj_cmb(right.quarter)
+        pair = left.quarter, right.quarter
+        work = fill_volume(self.corr_stem, pair, projected, planes, slabs)
+        gate_(work, self.corr_feature_att.weights(left.quarter))
+        aggregate_(work, self.cost_agg, left, slabs)
+        return work[None, 1:-1], classify(work, self.classifier, slabs)
+
     def volume(self, left: ImageFeatures, right: ImageFeatures, planes: int) -> Tensor:
         """(B, C, D, h, w): the aggregated cost volume."""
         projected = self.proj_cmb(left.quarter), self.proj_cmb(right.quarter)
         raw = cost_volume(left.quarter, right.quarter, projected, planes)
+        raw = raw.contiguous(memory_format=torch.channels_last_3d)
         first = self.corr_feature_att(self.corr_stem(raw), left.quarter)
         answer: Tensor = self.cost_agg(first, left)
         return answer

@@ -17,6 +17,7 @@ class MotionEncoder(nn.Module):
     def __init__(self, config: FoundationStereoConfig) -> None:
         super().__init__()
         hidden = config.hidden
+        self.volume_channels = config.volume_channels
         geometry = LEVELS * TAPS * (config.volume_channels + 1)
         self.convc1 = nn.Conv2d(geometry, 2 * hidden, 1)
         self.convc2 = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1)
@@ -28,8 +29,9 @@ class MotionEncoder(nn.Module):
         """Disparity (B, 1, h, w) and what ``look`` gave to (B, hidden, h, w)."""
         batch, _, *size = disparity.shape
         seen = torch.cat([part.flatten(1) for part in found], dim=1)
-        seen = F.linear(seen, self._by_taps(found), self.convc1.bias)
-        maps = F.relu(seen).view(batch, *size, -1).permute(0, 3, 1, 2)
+        seen = seen.view(batch, *size, -1).permute(0, 3, 1, 2)
+        weight = self._by_taps(found)[:, :, None, None]
+        maps = F.relu(F.conv2d(seen, weight, self.convc1.bias))
         maps = F.relu(self.convc2(maps))
         own = F.relu(self.convd2(F.relu(self.convd1(disparity))))
         motion = F.relu(self.conv(torch.cat((maps, own), dim=1)))
@@ -37,10 +39,14 @@ class MotionEncoder(nn.Module):
 
     def _by_taps(self, found: tuple[Tensor, ...]) -> Tensor:
         """The first weights, with channels behind taps as ``look`` gives them."""
-        parts = self.convc1.weight.flatten(1).split([TAPS * part.shape[2] for part in found], dim=1)
-        return torch.cat(
-            [part.unflatten(1, (-1, TAPS)).transpose(1, 2).flatten(1) for part in parts], dim=1
-        )
+        widths = [TAPS * self.volume_channels, TAPS] * LEVELS
+        parts = self.convc1.weight.flatten(1).split(widths, dim=1)
+        ordered = []
+        for part, seen in zip(parts, found, strict=True):
+            by_tap = part.unflatten(1, (-1, TAPS)).transpose(1, 2)
+            # In memory the volume may have more channels, which hold nothing.
+            ordered.append(F.pad(by_tap, (0, seen.shape[2] - by_tap.shape[2])).flatten(1))
+        return torch.cat(ordered, dim=1)
 
 
 class Gru(nn.Module):

@@ -15,6 +15,7 @@ from rangemask.backends.stereo.foundation_stereo import FoundationStereoMatcher
 from rangemask.models.foundation_stereo.inference import infer
 from rangemask.models.foundation_stereo.lookup import published_order
 from rangemask.models.foundation_stereo.network import FoundationStereo, StereoOutput
+from rangemask.models.foundation_stereo.streaming import Slabs
 from rangemask.structures import StereoFrame
 from support.golden import case_id, cases
 
@@ -85,7 +86,7 @@ def test_published_numbers(path: Path, matchers: Any) -> None:
     }
     expected = {name: case["disp4_iter"][-1] if name == "cells" else case[name] for name in found}
     if meta["kind"] == "ramp" and "geo_iter0" in case:
-        looked = published_order(seen["look"], 1, tuple(out.cells.shape[-2:]))  # type: ignore[arg-type]
+        looked = published_order(seen["look"], 28, 1, tuple(out.cells.shape[-2:]))  # type: ignore[arg-type]
         found["geo_iter0"] = looked[0].numpy()[:, rows][:, :, columns]
         expected["geo_iter0"] = case["geo_iter0"]
     for name, values in found.items():
@@ -134,6 +135,7 @@ def _started(
             iterations=meta["iters"],
             max_disparity_px=meta["max_disp"],
             start=start[None, None],
+            slabs=Slabs(),
         )
     disparity: np.ndarray = found.disparity_px[0, 0].numpy()
     return disparity

@@ -130,6 +130,7 @@ class FoundationStereoMatcher:
                 max_disparity_px=run.max_disparity_px,
                 hierarchical=run.hierarchical and start is None,
                 start_px=None if start is None else start.to(device),
+                slabs=run.slabs,
             )
 
     def _judged(

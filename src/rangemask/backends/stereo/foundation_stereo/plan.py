@@ -11,6 +11,7 @@ from rangemask.models.foundation_stereo.config import (
     MAX_DISPARITY_PX,
     MULTIPLE_PX,
 )
+from rangemask.models.foundation_stereo.streaming import Slabs
 
 LEAST_SIDE_PX = MULTIPLE_PX
 """Shortest side of an image that the network sees: below, it would see more padding than image."""
@@ -26,6 +27,8 @@ class Run:
     iterations: int
     max_disparity_px: int
     hierarchical: bool
+    slabs: Slabs
+    """How much of the volume is worked on at a time."""
 
 
 def plan_run(options: FoundationStereoOptions, height: int, width: int, name: str) -> Run:
@@ -56,4 +59,5 @@ def plan_run(options: FoundationStereoOptions, height: int, width: int, name: st
         iterations=options.iterations or ITERATIONS,
         max_disparity_px=options.max_disparity_px or MAX_DISPARITY_PX,
         hierarchical=options.hierarchical,
+        slabs=Slabs(),
     )
