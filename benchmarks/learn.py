@@ -36,6 +36,7 @@ from rangemask.data.synthetic.store import write_synthetic
 from rangemask.geometry import Rig, depth_from_disparity
 from rangemask.metrics import average_precision, boundary_f, depth_metrics, disparity_metrics
 from rangemask.metrics.masks import mask_iou
+from rangemask.models.backbone import build_backbone
 from rangemask.models.config import RangeMaskConfig
 from rangemask.models.heads.masks.merging import instances, masks_at_size
 from rangemask.models.rangemask import RangeMask, RangeMaskOutput, build_rangemask
@@ -52,6 +53,15 @@ from rangemask.training.config import (
 from rangemask.training.examples import TrainingSet
 from rangemask.training.fit import fit
 from rangemask.training.plots import read_curves
+from rangemask.training.self_supervision.adaptation import BackboneAdaptation
+from rangemask.training.self_supervision.config import (
+    AdapterConfig,
+    CropConfig,
+    DinoAdaptationConfig,
+    ProjectionConfig,
+)
+from rangemask.training.self_supervision.crops import multi_crop
+from rangemask.training.self_supervision.masks import block_masks
 from rangemask.training.stage_loss import StageLoss
 from rangemask.training.stages import STAGES, wanted_of
 
@@ -65,6 +75,8 @@ BATCH = 8
 
 Points = list[tuple[int, float]]
 Row = dict[str, Any]
+Line = tuple[str, float, float, str]
+"""What, ours, the baseline's, the target."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +91,7 @@ class Lesson:
     head_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-_LOG = MappingProxyType({"depth": {"kind": "log-l1"}})
+_LOG = {"depth": {"kind": "log-l1"}}
 """A far pixel counts as much as a near one, as in AbsRel."""
 LESSONS: Mapping[str, Lesson] = MappingProxyType(
     {
@@ -179,7 +191,7 @@ def _depth_m(sample: Sample) -> np.ndarray:
     return depth_from_disparity(sample.disparity, sample.frame.rig)
 
 
-def depth_line(bench: Bench) -> tuple[str, float, float, str]:
+def depth_line(bench: Bench) -> Line:
     """AbsRel against that of the training median."""
     known = [_depth_m(sample) for sample in open_labels(bench.train)]
     median = float(np.nanmedian(np.stack(known)))
@@ -194,7 +206,7 @@ def depth_line(bench: Bench) -> tuple[str, float, float, str]:
     return "depth, AbsRel", float(np.mean(ours)), float(np.mean(trivial)), "<= 0.45 x"
 
 
-def stereo_line(bench: Bench) -> tuple[str, float, float, str]:
+def stereo_line(bench: Bench) -> Line:
     """EPE against that of filled semi-global matching, all pixels."""
     student = bench.fit("stereo")
     sgbm = load_stereo("sgbm", quality="best", fill=True)
@@ -209,7 +221,7 @@ def stereo_line(bench: Bench) -> tuple[str, float, float, str]:
     return "stereo, EPE (px)", float(np.mean(ours)), float(np.mean(theirs)), "<= 1.0 x"
 
 
-def semantic_line(bench: Bench) -> tuple[str, float, float, str]:
+def semantic_line(bench: Bench) -> Line:
     """Mean IoU over all held-out pixels against that of the majority class."""
     from rangemask.models.heads.semantic import semantic_ids
 
@@ -248,7 +260,7 @@ def _found(student: RangeMask, said: RangeMaskOutput) -> MaskSet:
     return MaskSet.from_dense(dense, labels=labels, scores=mine.scores.tolist())
 
 
-def masks_line(bench: Bench) -> tuple[str, float, float, str]:
+def masks_line(bench: Bench) -> Line:
     """AP50 of masks whatever their class, beside that of ``geometry`` on filled SGM."""
     student = bench.fit("masks")
     stereo, geometry = load_stereo("sgbm", quality="best"), load_masks("geometry")
@@ -264,7 +276,7 @@ def masks_line(bench: Bench) -> tuple[str, float, float, str]:
     return "masks, AP50", mine, average_precision(theirs, use_labels=False).ap50, ">= 0.3"
 
 
-def fusion_lines(bench: Bench) -> list[tuple[str, float, float, str]]:
+def fusion_lines(bench: Bench) -> list[Line]:
     """Borders of masks and depth near them, with and without the fusion head, equal steps."""
     results = []
     for name in ("fusion", "no fusion"):
@@ -308,7 +320,7 @@ def _near_borders(masks: MaskSet, radius_px: int = 4) -> np.ndarray:
     return near
 
 
-def overfit_lines(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
+def overfit_lines(bench: Bench) -> Iterator[Line]:
     """One batch of two frames, the same at every step: loss at the end by that at the start."""
     for stage, options in (
         ("depth", {"depth": {"kind": "l1"}}),
@@ -334,29 +346,76 @@ def overfit_lines(bench: Bench) -> Iterator[tuple[str, float, float, str]]:
         yield (f"over-fit {stage}", values[-1], values[0], "<= 0.02 x")
 
 
+def overfit_backbone_line(bench: Bench) -> Line:
+    """The same of self-supervision: fixed views, hidden patches and teacher.
+
+    Cross-entropies have a floor, the entropy of what the teacher says: counted is what lies above.
+    """
+    torch.manual_seed(0)
+    config = DinoAdaptationConfig(
+        crops=CropConfig(global_px=112, local_px=56, local_views=2),
+        heads=ProjectionConfig(prototypes=256, hidden=128, bottleneck=64),
+        head_warmup=0.0,
+        frozen_prototypes=0.0,
+        adapters=AdapterConfig(learned="blocks", blocks=4),
+    )
+    adaptation = BackboneAdaptation(build_backbone("dinov2-nano"), config)
+    samples = open_labels(bench.train)
+    images = torch.cat([_tensor(samples[index].frame.left) for index in range(4)])
+    generator = torch.Generator().manual_seed(0)
+    views = multi_crop(images, config.crops, generator)
+    grid = (config.crops.global_px // 14,) * 2
+    hidden = block_masks(len(views.large), grid, config.masks, generator)
+    learning = [p for p in adaptation.student.parameters() if p.requires_grad]
+    excess: list[float] = []
+
+    def loss() -> torch.Tensor:
+        found = adaptation.loss_of_views(views, hidden, progress=0.5)
+        above = found.parts["dino_excess"] + found.parts["ibot_excess"]
+        excess.append(float(above.detach()))
+        return found.total
+
+    _descend(learning, loss, bench.steps(400))
+    bench.curves["over-fit backbone"] = {
+        "share": [(step, value / excess[0]) for step, value in enumerate(excess)]
+    }
+    return "over-fit backbone", excess[-1], excess[0], "<= 0.02 x"
+
+
 def _overfitted(student: RangeMask, loss: StageLoss, batch: Batch, steps: int) -> list[float]:
     """Loss at every step."""
-    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3, weight_decay=0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
-    values = []
-    for _ in range(steps):
+    values: list[float] = []
+
+    def one() -> torch.Tensor:
         total = loss(student, batch, torch.Generator().manual_seed(0)).total
-        optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
         values.append(float(total.detach()))
+        return total
+
+    _descend(list(student.parameters()), one, steps)
     return values
 
 
-LINES: dict[str, Callable[[Bench], list[tuple[str, float, float, str]]]] = {
+def _descend(
+    learning: list[torch.nn.Parameter], loss: Callable[[], torch.Tensor], steps: int
+) -> None:
+    optimizer = torch.optim.AdamW(learning, lr=2e-3, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
+    for _ in range(steps):
+        total = loss()
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        optimizer.step()
+        schedule.step()
+
+
+LINES: dict[str, Callable[[Bench], list[Line]]] = {
     "depth": lambda bench: [depth_line(bench)],
     "stereo": lambda bench: [stereo_line(bench)],
     "semantic": lambda bench: [semantic_line(bench)],
     "masks": lambda bench: [masks_line(bench)],
     "fusion": fusion_lines,
-    "overfit": lambda bench: list(overfit_lines(bench)),
+    "overfit": lambda bench: [*overfit_lines(bench), overfit_backbone_line(bench)],
 }
 
 

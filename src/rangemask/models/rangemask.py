@@ -178,7 +178,7 @@ class RangeMask(nn.Module):
         if self.semantic is not None and "semantic" in wanted:
             semantic = self.semantic(left.tokens)
         output = RangeMaskOutput(depth, stereo, masks, prompts, semantic)
-        return self._fused(output, left) if fusion and "fusion" in wanted else output
+        return self._fused(output, left, images) if fusion and "fusion" in wanted else output
 
     def encode(self, images: Tensor | Sequence[Tensor]) -> Encoded:
         """Tokens and pyramid of a batch, to ask heads by hand.
@@ -298,13 +298,14 @@ class RangeMask(nn.Module):
         tokens = tuple(level.to(self.head_dtype) for level in features.tokens)
         return Encoded(tokens, self.pyramid(tokens) if dense and self.pyramid else ())
 
-    def _fused(self, output: RangeMaskOutput, left: Encoded) -> RangeMaskOutput:
+    def _fused(self, output: RangeMaskOutput, left: Encoded, images: Tensor) -> RangeMaskOutput:
         if self.fusion is None or (output.depth, output.stereo, output.masks) == (None,) * 3:
             return output
         found, stereo = output.masks, output.stereo
         farthest_m = None if self.config.depth is None else self.config.depth.max_depth_m
         fused = self.fusion(
             left.pyramid[0],
+            images,
             map_=output.depth if stereo is None else stereo.disparity_px,
             grows_away=stereo is None and farthest_m is not None,
             presence=None if found is None else presence_of(found.class_logits, found.mask_logits),

@@ -1,8 +1,9 @@
-"""Fusion head: depth and masks, each refined by what the other and the features say.
+"""Fusion head: depth and masks, each refined by what the other, the features and the image say.
 
-It corrects rather than replaces: the map is multiplied by exp(change), and the mask features
-get a change added, which corrects the masks of all queries at once. Both changes start at zero,
-so that an untrained head leaves everything as it is.
+The image comes in with its detail, since borders are what is refined, and patches of 14 px have
+lost them. The head corrects rather than replaces: the map is multiplied by exp(change), and the
+mask features get a change added, which corrects the masks of all queries at once. Both changes
+start at zero, so that an untrained head leaves everything as it is.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class FusionHeadConfig:
 
     width: int = 32
     """Channels inside."""
+    detail_channels: int = 16
+    """Of the convolutions that bring the image's own detail; 0 leaves it out."""
     blocks: int = 2
     """3 x 3 convolutions, each dilated twice as far as the one before."""
     largest_change: float = 0.5
@@ -41,6 +44,8 @@ class FusionHeadConfig:
             raise InputError(
                 f"width and blocks must be at least 1, got {self.width} and {self.blocks}."
             )
+        if self.detail_channels < 0:
+            raise InputError(f"detail_channels must not be negative, got {self.detail_channels}.")
         if not 0 < self.largest_change < float("inf"):
             raise InputError(
                 f"largest_change must be positive and finite, got {self.largest_change}."
@@ -76,7 +81,9 @@ class FusionHead(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.join = nn.Conv2d(pyramid_channels + EVIDENCE, config.width, 1)
+        detail = config.detail_channels
+        self.detail = _detail(detail) if detail else None
+        self.join = nn.Conv2d(pyramid_channels + EVIDENCE + detail, config.width, 1)
         self.blocks = nn.ModuleList(
             nn.Conv2d(config.width, config.width, 3, padding=2**i, dilation=2**i)
             for i in range(config.blocks)
@@ -91,6 +98,7 @@ class FusionHead(nn.Module):
     def forward(
         self,
         fine: Tensor,
+        images: Tensor,
         *,
         map_: Tensor | None = None,
         grows_away: bool = False,
@@ -101,6 +109,7 @@ class FusionHead(nn.Module):
 
         Args:
             fine: (B, P, 4h, 4w), the pyramid's finest level.
+            images: (B, 3, H, W) normalised.
             map_: (B, H, W) depth, disparity or relative inverse depth, not negative.
             grows_away: whether the map grows with the distance, as depth does; the evidence
                 always grows towards the camera.
@@ -110,6 +119,8 @@ class FusionHead(nn.Module):
         depth, objects = self._evidence(fine, map_, presence)
         depth = -depth if grows_away else depth
         evidence = [fine, depth.to(fine.dtype), objects.to(fine.dtype)]
+        if self.detail is not None:
+            evidence.append(_at_size(self.detail(images.to(fine.dtype)), fine))
         features = F.gelu(self.join(torch.cat(evidence, dim=1)))
         for block in self.blocks:
             features = features + F.gelu(block(features))
@@ -143,6 +154,20 @@ class FusionHead(nn.Module):
         widest = F.max_pool2d(objects, 3, stride=1, padding=1)
         narrowest = -F.max_pool2d(-objects, 3, stride=1, padding=1)
         return depth, torch.cat([objects, widest - narrowest], dim=1)
+
+
+def _detail(channels: int) -> nn.Sequential:
+    """(B, 3, H, W) to (B, channels, H / 2, W / 2)."""
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3, stride=2, padding=1),
+        nn.GELU(),
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.GELU(),
+    )
+
+
+def _at_size(features: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def _standardised(values: Tensor) -> Tensor:
