@@ -99,14 +99,14 @@ LESSONS: Mapping[str, Lesson] = MappingProxyType(
         "stereo": Lesson(
             stage="stereo",
             heads=("stereo",),
-            epochs=15,
+            epochs=8,
             augmentation="none",  # rendered cameras agree in colour and lie in line
             head_options={"stereo": {"iterations": 4}},
         ),
         "semantic": Lesson(stage="semantic", heads=("semantic",), epochs=8),
-        "masks": Lesson(stage="masks", heads=("masks",), epochs=10),
-        "fusion": Lesson(stage="joint", heads=("depth", "masks", "fusion"), epochs=8, loss=_LOG),
-        "no fusion": Lesson(stage="joint", heads=("depth", "masks"), epochs=8, loss=_LOG),
+        "masks": Lesson(stage="masks", heads=("masks",), epochs=8),
+        "fusion": Lesson(stage="joint", heads=("depth", "masks", "fusion"), epochs=6, loss=_LOG),
+        "no fusion": Lesson(stage="joint", heads=("depth", "masks"), epochs=6, loss=_LOG),
     }
 )
 
