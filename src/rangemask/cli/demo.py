@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rangemask.cli.options import AsJson
+
 if TYPE_CHECKING:
     from rangemask.evaluation.scene_truth import SceneTruth
     from rangemask.structures import Scene
@@ -19,7 +21,7 @@ def demo(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier result.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find objects and distances in a real stereo pair; needs no weights and no network."""
     from rangemask.atomic import check_free

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rangemask.cli.options import AsJson
+
 OFFLINE_PACKAGES = ("numpy", "scipy", "opencv-python-headless", "scikit-image", "pillow")
 LEARNING_PACKAGES = ("torch", "torchvision", "timm", "transformers", "lightning")
 
@@ -26,7 +28,7 @@ def doctor(
     fast: Annotated[
         bool, typer.Option("--fast", help="Do not load torch; devices stay unknown.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what this machine can run: versions, memory, devices, models, weights present."""
     from rangemask.cli.console import print_json

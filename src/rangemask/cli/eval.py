@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from rangemask.cli.eval_run import judge
+from rangemask.cli.options import AsJson
 
 if TYPE_CHECKING:
     from typer._click import Context
@@ -46,7 +47,6 @@ Valid = Annotated[
         "--valid-mask", help="Where to look: a mask image (nonocc.png), or a folder of them."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("disparity")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rangemask.cli.options import AsJson, Device, Overwrite, Precision
+
 if TYPE_CHECKING:
     from rangemask.backends.registry import Role
     from rangemask.data.sample import Dataset
@@ -61,15 +63,9 @@ def judge(
     output: Annotated[
         Path | None, typer.Option("--output", help="Folder for JSON, CSV and the page.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace earlier results.")
-    ] = False,
-    device: Annotated[
-        str, typer.Option("--device", help="Where networks run: auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", help="Of networks: auto, float32, bfloat16, float16.")
-    ] = "auto",
+    overwrite: Overwrite = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
     resamples: Annotated[
         int, typer.Option("--resamples", help="Of the frames, for --against's intervals.")
     ] = 1000,
@@ -77,7 +73,7 @@ def judge(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if any frame failed.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """A run, student, saved scenes or models on a data set; the word "run" may be left out."""
     from rangemask.atomic import check_free

@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
-from rangemask.cli.predict import NONE, LayoutName, QualityName
+from rangemask.cli.options import (
+    NONE,
+    AsJson,
+    Device,
+    FieldOfView,
+    Labels,
+    Layout,
+    MaxPixels,
+    MemoryBudget,
+    Precision,
+    Quality,
+    RigFile,
+    ScaleRig,
+)
 
 if TYPE_CHECKING:
     from rangemask.labels import LabelReport
@@ -42,9 +55,7 @@ def label(
     masks: Annotated[
         str, typer.Option("--masks", help="Segmenter: geometry, sam2.1-small, student:PATH, none.")
     ] = "geometry",
-    labels: Annotated[
-        str | None, typer.Option("--labels", help="What to look for: person,chair.")
-    ] = None,
+    labels: Labels = None,
     left_right: Annotated[
         LookBackName,
         typer.Option("--left-right", help="Match the mirrored pair as well, and compare."),
@@ -52,27 +63,14 @@ def label(
     maps: Annotated[
         MapsName, typer.Option("--maps", help="Disparity as 16-bit PNG x 256, or float32 .npy.")
     ] = "png",
-    quality: Annotated[
-        QualityName | None, typer.Option("--quality", help="Of the sgbm matcher.")
-    ] = None,
+    quality: Quality = None,
     min_quality: Annotated[
         float, typer.Option("--min-quality", min=0, max=1, help="Reject images below.")
     ] = 0.0,
-    rig: Annotated[
-        Path | None, typer.Option("--rig", help="Calibration file of any known format.")
-    ] = None,
-    scale_rig: Annotated[
-        bool, typer.Option("--scale-rig", help="The images were resized: scale the rig to them.")
-    ] = False,
-    field_of_view: Annotated[
-        float,
-        typer.Option(
-            "--field-of-view", min=0, max=1, help="Of raw images, rectified: 1 keeps everything."
-        ),
-    ] = 0.0,
-    layout: Annotated[
-        LayoutName | None, typer.Option("--layout", help="What the images are.")
-    ] = None,
+    rig: RigFile = None,
+    scale_rig: ScaleRig = False,
+    field_of_view: FieldOfView = 0.0,
+    layout: Layout = None,
     engine: Annotated[
         EngineName, typer.Option("--engine", help="This process, or a Ray cluster.")
     ] = "local",
@@ -82,16 +80,9 @@ def label(
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="Of a running cluster.")
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="Where networks run: auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", help="Of networks: auto, float32, bfloat16, float16.")
-    ] = "auto",
-    memory_budget: Annotated[
-        str | None,
-        typer.Option("--memory-budget", help="Of a CUDA device, such as 6GB: networks take turns."),
-    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    memory_budget: MemoryBudget = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Stop at the first frame that cannot be labelled.")
     ] = False,
@@ -101,10 +92,8 @@ def label(
     sheet: Annotated[
         bool, typer.Option("--sheet/--no-sheet", help="Write contact_sheet.html.")
     ] = True,
-    max_pixels: Annotated[
-        float, typer.Option("--max-pixels", help="Largest image accepted, million px.")
-    ] = 64.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    max_pixels: MaxPixels = 64.0,
+    as_json: AsJson = False,
 ) -> None:
     """Make pseudo-labels with their trust; run again to go on after any interruption."""
     from rangemask.errors import InputError

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rangemask.cli.options import AsJson
+
 if TYPE_CHECKING:
     from rangemask.labels.label_studio import ExportReport, ImportReport
 
 app = typer.Typer(no_args_is_help=True)
 
 Store = Annotated[Path, typer.Argument(help="Folder with labels of rangemask label.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class ShapeName(StrEnum):

@@ -5,9 +5,27 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from rangemask.cli.options import (
+    NONE,
+    AsJson,
+    Device,
+    FieldOfView,
+    Labels,
+    Layout,
+    LayoutName,
+    MaxPixels,
+    MemoryBudget,
+    Overwrite,
+    Precision,
+    Quality,
+    QualityName,
+    RigFile,
+    ScaleRig,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,30 +40,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-NONE = "none"
-"""Stands for going without a matcher or a segmenter."""
-LayoutName: TypeAlias = Literal["pair", "side-by-side", "mono"]
-QualityName: TypeAlias = Literal["best", "fast"]
-
-
 def predict(
     left: Annotated[str, typer.Argument(help="Image, side-by-side image, or folder.")],
     right: Annotated[str | None, typer.Argument(help="The right camera's image or folder.")] = None,
     output: Annotated[Path, typer.Option("--output", help="Folder for the results.")] = Path(
         "outputs"
     ),
-    rig: Annotated[
-        Path | None, typer.Option("--rig", help="Calibration file of any known format.")
-    ] = None,
-    scale_rig: Annotated[
-        bool, typer.Option("--scale-rig", help="The images were resized: scale the rig to them.")
-    ] = False,
-    field_of_view: Annotated[
-        float,
-        typer.Option(
-            "--field-of-view", min=0, max=1, help="Of raw images, rectified: 1 keeps everything."
-        ),
-    ] = 0.0,
+    rig: RigFile = None,
+    scale_rig: ScaleRig = False,
+    field_of_view: FieldOfView = 0.0,
     stereo: Annotated[
         str, typer.Option("--stereo", help="Matcher: sgbm, student:PATH, or none to go without.")
     ] = "sgbm",
@@ -64,23 +67,11 @@ def predict(
             help="Segmenter: geometry, sam2.1-small[:FILE] (tiny, large), student:PATH, or none.",
         ),
     ] = "geometry",
-    device: Annotated[
-        str, typer.Option("--device", help="Where networks run: auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option("--precision", help="Of networks: auto, float32, bfloat16, float16."),
-    ] = "auto",
-    memory_budget: Annotated[
-        str | None,
-        typer.Option("--memory-budget", help="Of a CUDA device, such as 6GB: networks take turns."),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option("--labels", help="What to look for: person,chair.")
-    ] = None,
-    layout: Annotated[
-        LayoutName | None, typer.Option("--layout", help="What the images are.")
-    ] = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    memory_budget: MemoryBudget = None,
+    labels: Labels = None,
+    layout: Layout = None,
     left_pattern: Annotated[
         str | None, typer.Option("--left-pattern", help="Glob in the folder: 'cam0/*.png'.")
     ] = None,
@@ -97,9 +88,7 @@ def predict(
     refine: Annotated[
         str | None, typer.Option("--refine", help="Some of masks,depth,flying-pixels.")
     ] = None,
-    quality: Annotated[
-        QualityName | None, typer.Option("--quality", help="Of the sgbm matcher.")
-    ] = None,
+    quality: Quality = None,
     fill: Annotated[
         bool,
         typer.Option(
@@ -116,13 +105,9 @@ def predict(
     ] = False,
     cloud: Annotated[bool, typer.Option("--cloud/--no-cloud", help="Write the cloud.")] = True,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.")] = True,
-    max_pixels: Annotated[
-        float, typer.Option("--max-pixels", help="Largest image accepted, million px.")
-    ] = 64.0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace earlier results.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    max_pixels: MaxPixels = 64.0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find objects, their masks and their distances."""
     from rangemask.pipeline import FusionConfig, Pipeline
