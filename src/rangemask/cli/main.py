@@ -12,6 +12,7 @@ import typer
 from rangemask._version import __version__
 from rangemask.cli import demo, doctor, label, labelstudio, predict, train
 from rangemask.cli import eval as eval_command
+from rangemask.cli import export as export_command
 from rangemask.cli.console import print_error, start_logging
 from rangemask.errors import RangemaskError
 
@@ -30,6 +31,7 @@ app.add_typer(labelstudio.app, name="labelstudio", help="Correct masks in Label 
 app.command("train", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
     train.train
 )
+app.add_typer(export_command.app, name="export", help="Networks as ONNX, with a parity check.")
 app.command("doctor")(doctor.doctor)
 
 

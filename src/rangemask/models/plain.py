@@ -61,8 +61,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if origin is None and isinstance(value, kind) and (kind is bool or type(value) is not bool):
         return value
-    if origin is typing.Literal and value in get_args(kind):
-        return value
+    if origin is typing.Literal:
+        if value in get_args(kind):
+            return value
+        raise InputError(f"{where} must be one of {', '.join(get_args(kind))}, got {value!r}.")
     raise InputError(f"{where} must be {getattr(kind, '__name__', kind)}, got {value!r}.")
 
 

@@ -271,7 +271,7 @@ def test_types_of_inputs(tmp_path: Path) -> None:
         ("licence_class: free", "licence_class must be"),
         ("inputs: {left: 1}", r"inputs\.left must be str, got 1"),
         ("inputs: {left: a, right: a}", "are both 'a'"),
-        ("inputs: {channels: hsv}", r"inputs\.channels must be .*got 'hsv'"),
+        ("inputs: {channels: hsv}", r"inputs\.channels must be one of rgb, bgr, grey, got 'hsv'"),
         ("inputs: {white: 0}", "white must be positive"),
         ("inputs: {mean: [1, 2]}", "mean must be 1 or 3 finite numbers"),
         ("inputs: {mean: [.nan]}", "mean must be 1 or 3 finite numbers"),
@@ -342,8 +342,8 @@ def test_answers_of_another_size(tmp_path: Path) -> None:
             "AveragePool", ["mean"], ["disparity"], kernel_shape=[4, 4], strides=[4, 4]
         ),
     ]
-    network = say(save_graph(tmp_path / "net.onnx", nodes, out=(1, 1, 45, 61)))
-    with pytest.raises(InputError, match=r"'disparity' is 1 x 1 x 45 x 61; .*expected, 48 x 64"):
+    network = say(save_graph(tmp_path / "net.onnx", nodes, out=(1, 1, 12, 16)))
+    with pytest.raises(InputError, match=r"'disparity' is 1 x 1 x 12 x 16; .*expected, 48 x 64"):
         load(network)(pair())
 
 
