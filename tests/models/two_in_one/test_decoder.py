@@ -105,7 +105,7 @@ def test_half_precision_agrees(path: str, dtype: torch.dtype, decoder: Decoder) 
     torch.testing.assert_close(found.disparity, expected.disparity, rtol=0.03, atol=0.1)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ["mono", "refine"])
 def test_it_compiles_as_one_graph(path: str, decoder: Decoder) -> None:
     maps = pyramid(1)
     torch.compiler.reset()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rangemask.models.two_in_one.config import ENCODERS
+from rangemask.models.two_in_one.config import ENCODERS, SWIN
 
 
 def test_the_page_runs(repository: Path) -> None:
@@ -20,7 +20,7 @@ def test_the_page_runs(repository: Path) -> None:
     assert known["pair"].costs
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("encoder", [*ENCODERS, SWIN])
 def test_the_page_lists_every_encoder(encoder: str, repository: Path) -> None:
     text = (repository / "docs" / "two-in-one.md").read_text(encoding="utf-8")
     assert f"| `{encoder}` |" in text

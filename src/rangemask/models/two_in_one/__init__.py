@@ -5,18 +5,21 @@ from rangemask.models.two_in_one.decoder import Decoded, Decoder, read_logits
 from rangemask.models.two_in_one.encoder import DinoEncoder, build_encoder
 from rangemask.models.two_in_one.flipping import flipped_depth
 from rangemask.models.two_in_one.network import TwoInOne, build_two_in_one
-from rangemask.models.two_in_one.published import load_published_decoder
+from rangemask.models.two_in_one.published import load_published, load_published_decoder
 from rangemask.models.two_in_one.starting import start_encoder
+from rangemask.models.two_in_one.swin import SwinEncoder
 
 __all__ = [
     "Decoded",
     "Decoder",
     "DinoEncoder",
+    "SwinEncoder",
     "TwoInOne",
     "TwoInOneConfig",
     "build_encoder",
     "build_two_in_one",
     "flipped_depth",
+    "load_published",
     "load_published_decoder",
     "read_logits",
     "start_encoder",

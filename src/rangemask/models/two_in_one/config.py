@@ -34,7 +34,9 @@ ENCODERS: Mapping[str, str] = MappingProxyType(
         "nano": "nano",
     }
 )
-"""Names of encoders, and the size of the vision transformer."""
+"""Names of encoders on DINOv2, and the size of the vision transformer."""
+SWIN = "swin-t"
+"""The authors' encoder, for their checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +48,8 @@ class TwoInOneConfig:
     """
 
     encoder: str = "dinov2b"
-    """dinov2s, dinov2b, dinov2l, dinov2g; or nano, for tests and processors."""
+    """dinov2s, dinov2b, dinov2l, dinov2g; nano, for tests and processors; or swin-t, the authors'
+    encoder, whose scales and widths are fixed and which learns whole."""
     pyramid: Scales = "published"
     """``published``: maps at 1/2, 1/4, 1/8 and 1/16 of the image, as the authors' encoder gives
     them; ``quarter``: at 1/4 to 1/32, for a quarter of the decoder's cost and blockier edges."""
@@ -74,8 +77,15 @@ class TwoInOneConfig:
     branch has not been trained."""
 
     def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise UnknownNameError(f"no encoder {self.encoder!r}; known: {', '.join(ENCODERS)}.")
+        known = (*ENCODERS, SWIN)
+        if self.encoder not in known:
+            raise UnknownNameError(f"no encoder {self.encoder!r}; known: {', '.join(known)}.")
+        fixed = self.pyramid == "published" and self.encoder_channels == PUBLISHED_CHANNELS
+        if self.encoder == SWIN and not (fixed and self.trained_blocks is None):
+            raise InputError(
+                f"{SWIN} has its own scales and widths and learns whole; leave pyramid, "
+                "encoder_channels and trained_blocks out."
+            )
         if self.pyramid not in SCALES:
             raise InputError(f"pyramid must be one of {', '.join(SCALES)}, got {self.pyramid!r}.")
         if self.mono_path not in get_args(Path):
@@ -96,8 +106,8 @@ class TwoInOneConfig:
 
     @property
     def backbone(self) -> str:
-        """The vision transformer's name."""
-        return f"dinov2-{ENCODERS[self.encoder]}"
+        """The vision transformer's name; of no meaning for swin-t."""
+        return f"dinov2-{ENCODERS[self.encoder]}" if self.encoder in ENCODERS else self.encoder
 
     @classmethod
     def preset(cls, encoder: str, **options: Any) -> TwoInOneConfig:

@@ -19,7 +19,8 @@ from rangemask.models.backbone import Backbone, build_backbone
 from rangemask.models.images import normalise
 from rangemask.models.presets import DPT_SIZES, PATCH_PX
 from rangemask.models.pyramid import Pyramid, upsample
-from rangemask.models.two_in_one.config import ENCODERS, Scales, TwoInOneConfig
+from rangemask.models.two_in_one.config import ENCODERS, SWIN, Scales, TwoInOneConfig
+from rangemask.models.two_in_one.swin import SwinEncoder
 
 PATCH_COVERS_PX = 16
 """Side of the part of the image that a patch sees."""
@@ -151,8 +152,12 @@ def _joining(channels: int, detail: int, width: int) -> nn.Conv2d:
     return nn.Conv2d(channels + detail, width, side, padding=side // 2)
 
 
-def build_encoder(config: TwoInOneConfig) -> DinoEncoder:
+def build_encoder(config: TwoInOneConfig) -> DinoEncoder | SwinEncoder:
     """An encoder with random weights; see ``starting.start_encoder`` for others."""
+    return SwinEncoder() if config.encoder == SWIN else _build_dino(config)
+
+
+def _build_dino(config: TwoInOneConfig) -> DinoEncoder:
     backbone = build_backbone(config.backbone)
     pyramid = Pyramid(backbone.width, DPT_SIZES[ENCODERS[config.encoder]])
     encoder = DinoEncoder(
