@@ -45,7 +45,6 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     ("error", "words"),
     [
         (InputError("left.png: the file is empty."), "error: left.png: the file is empty."),
-        (KeyboardInterrupt(), "interrupted. What was finished is kept"),
         (MemoryError(), "out of memory"),
         (KeyError("x"), "in a way it should not (KeyError: 'x'). Run again with --debug"),
     ],
@@ -64,6 +63,19 @@ def test_errors_are_sentences(
     assert words in printed.err
     assert printed.out == ""
     assert "Traceback" not in printed.err
+
+
+def test_ctrl_c_is_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*, fast: bool) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rangemask.cli.doctor.examine", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--fast"])
+    assert ended.value.code == 130
+    assert "interrupted. What was finished is kept" in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from rangemask._version import __version__
 from rangemask.cli import demo, doctor, label, labelstudio, predict, train
@@ -16,8 +17,27 @@ from rangemask.cli import export as export_command
 from rangemask.cli.console import print_error, start_logging
 from rangemask.errors import RangemaskError
 
+INTERRUPTED = 130
+"""What shells expect of a command that Ctrl-C ended: 128 + SIGINT."""
+
+
+class InterruptedCommandError(RangemaskError):
+    """Ctrl-C, by a name that typer lets through."""
+
+
+class _Commands(typer.core.TyperGroup):
+    """Typer ends the process itself on Ctrl-C, without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise InterruptedCommandError from interrupt
+
+
 app = typer.Typer(
     name="rangemask",
+    cls=_Commands,
     help="Masks that know how far away they are.",
     no_args_is_help=True,
     add_completion=False,
@@ -55,7 +75,7 @@ def everywhere(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; exits with 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line; exits with 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     start_logging(verbose=debug)
@@ -63,12 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app([argument for argument in given if argument != "--debug"])
+    except (KeyboardInterrupt, InterruptedCommandError):
+        print_error("interrupted. What was finished is kept; run again to go on.")
+        sys.exit(INTERRUPTED)
     except RangemaskError as error:
         if debug:
             raise
         print_error(str(error))
-    except KeyboardInterrupt:
-        print_error("interrupted. What was finished is kept; run again to go on.")
     except MemoryError:
         if debug:
             raise
