@@ -53,6 +53,14 @@ def test_published_files_are_known(system: str, keys: str, words: str, name: str
         assert published_name(shapes) == name
 
 
+@pytest.mark.parametrize("keys", ["full_swin", "decoder"])
+def test_two_in_one_is_known(keys: str) -> None:
+    shapes = shapes_of("tio_depth", keys)
+    assert describe(shapes) == "a TiO-Depth model"
+    assert describe({f"decoder.{n[2:]}": s for n, s in shapes.items()}) == "a TiO-Depth model"
+    assert published_name(shapes) is None
+
+
 def test_segment_anything_is_known() -> None:
     shapes = shapes_of("sam2", "hiera_tiny", SHARED)
     assert describe(shapes) == "a Segment Anything model"

@@ -59,6 +59,8 @@ def describe(shapes: Shapes) -> str:
         return "a Segment Anything model"
     if any(name.startswith(("feature.", "cost_agg.", "update_block.")) for name in names):
         return "a FoundationStereo model"
+    if any(name.startswith(("1._convs.", "_convs.", "decoder._convs.")) for name in names):
+        return "a TiO-Depth model"
     vit = _vit(shapes)
     on = f"on {vit[0] if vit else 'another backbone'}"
     if _is_depth_anything(names):

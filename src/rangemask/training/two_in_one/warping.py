@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 EDGE = 1e-5
 """How far beyond the border still counts as within, in units of half a width."""
@@ -74,9 +75,15 @@ def synthesise(
     clamped = at.clamp(0, width - 1)
     first = clamped.floor()
     share, left, right = (clamped - first)[:, :, None], first.long(), first.long() + 1
-    channels = []
-    for channel in image.split(1, dim=1):
+
+    def mean_of(volume: Tensor, channel: Tensor) -> Tensor:
         planes = channel.expand(-1, len(levels_px), -1, -1)
         candidates = torch.lerp(taken(planes, left), taken(planes, right), share)
-        channels.append((volume * candidates).sum(dim=1))
+        return (volume * candidates).sum(dim=1)
+
+    # Candidates are made again on the way back: six maps of the volume's size need not be kept.
+    channels = [
+        checkpoint(mean_of, volume, channel, use_reentrant=False, preserve_rng_state=False)
+        for channel in image.split(1, dim=1)
+    ]
     return torch.stack(channels, dim=1), volume
