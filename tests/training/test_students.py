@@ -67,6 +67,8 @@ def test_heads_that_are_there_keep_theirs(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"it has none.*keeps the options"):
         student_for(config, ())
+    same = replace(config.model, head_options={"stereo": {"max_disparity_px": 96}})
+    assert student_for(replace(config, model=same), ()).config.stereo is not None
     assert student_for(
         replace(config, model=replace(config.model, head_options={})), ()
     ).config.heads == ("stereo",)

@@ -33,6 +33,22 @@ def test_a_page_names_state_epochs_and_damaged_predictions(tmp_path: Path) -> No
     assert "b: " in page
 
 
+def test_the_page_of_a_workflow_leads_to_those_of_its_steps(tmp_path: Path) -> None:
+    for number, stage in enumerate(("depth", "masks"), start=1):
+        step = tmp_path / f"{number}-{stage}"
+        step.mkdir()
+        best = {"abs_rel": 0.25} if stage == "depth" else {"ap50": 0.5}
+        state = {"stage": stage, "state": "finished", "best": best}
+        (step / "run.json").write_text(json.dumps(state))
+    whole = {"stage": "workflow", "state": "finished", "best": {"depth/abs_rel": 0.25}}
+    (tmp_path / "run.json").write_text(json.dumps(whole))
+    page = write_training_page(tmp_path).read_text()
+    assert page.index('href="1-depth/report.html"') < page.index('href="2-masks/report.html"')
+    assert "masks, AP50 50.0 %" in page
+    assert "Predictions stand" not in page, "there are none"
+    assert "depth, relative error" in (tmp_path / "1-depth/report.html").read_text()
+
+
 def test_other_folders_speak(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not the folder of a training run"):
         write_training_page(tmp_path)

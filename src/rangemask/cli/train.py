@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,12 +78,13 @@ def run_hydra(arguments: list[str]) -> None:
 
 def _train(settings: Any) -> None:
     from rangemask.cli.console import print_rich
+    from rangemask.training.words import in_words
     from rangemask.view.training_page import write_training_page
 
     fitted = _fitted(settings, progress=sys.stderr.isatty())
     page = write_training_page(fitted.folder)
     print_rich(
-        f"Best epoch: {_in_words(fitted.scores) or 'no scores'}",
+        f"Best epoch: {in_words(fitted.scores) or 'no scores'}",
         *(f"Stopped:    {reason}" for reason in fitted.reasons),
         f"Weights:    {fitted.best}",
         f"Page:       {page}",
@@ -106,7 +106,3 @@ def _fitted(settings: Any, *, progress: bool) -> Fitted:
     from rangemask.training.fit import fit
 
     return fit(config, progress=progress)
-
-
-def _in_words(scores: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in sorted(scores.items()))

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from rangemask.atomic import atomic_file
 from rangemask.training.metrics_log import read_rows
 from rangemask.training.run_folder import RunFolder
+from rangemask.training.words import name_of
 
 PLOTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -16,23 +17,11 @@ PLOTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "accuracy.png": ("val/pixel_accuracy", "val/delta1", "val/ap50"),
         "miou.png": ("val/miou", "val/mask_iou"),
         "rmse.png": ("val/rmse_m", "val/epe_px"),
+        "guard.png": ("val/knn", "val/linear", "val/patch_retrieval", "val/image_retrieval"),
+        "drift.png": ("val/patch_drift", "val/class_drift"),
     }
 )
 """Which numbers go into which picture; a picture of none of them is not drawn."""
-
-_NAMES: Mapping[str, str] = MappingProxyType(
-    {
-        "train/loss": "training",
-        "val/loss": "validation",
-        "val/pixel_accuracy": "pixel accuracy",
-        "val/delta1": "depth within 25 %",
-        "val/ap50": "masks, AP50",
-        "val/miou": "classes, mean IoU",
-        "val/mask_iou": "masks, mean IoU",
-        "val/rmse_m": "depth, RMSE (m)",
-        "val/epe_px": "disparity, mean error (px)",
-    }
-)
 
 
 def write_plots(folder: RunFolder) -> list[Path]:
@@ -56,6 +45,14 @@ def read_curves(path: Path) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
+def _label(name: str) -> str:
+    if name.endswith("/loss"):
+        return {"train": "training", "val": "validation"}[name.partition("/")[0]]
+    plain = name.removeprefix("val/")
+    unit = " (m)" if plain.endswith("_m") else " (px)" if plain.endswith("_px") else ""
+    return f"{name_of(plain)}{unit}"
+
+
 def _draw(path: Path, series: Mapping[str, list[tuple[int, float]]]) -> Path:
     # Imported here, and without pyplot: no window system, no global state.
     from matplotlib.figure import Figure
@@ -65,7 +62,7 @@ def _draw(path: Path, series: Mapping[str, list[tuple[int, float]]]) -> Path:
     for name, points in series.items():
         steps, values = zip(*points, strict=True)
         marker = "o" if len(points) < 40 else ""
-        axes.plot(steps, values, marker=marker, markersize=3, label=_NAMES.get(name, name))
+        axes.plot(steps, values, marker=marker, markersize=3, label=_label(name))
     axes.set_xlabel("optimiser steps")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

@@ -127,14 +127,16 @@ def _with_options(
 ) -> RangeMaskConfig:
     """The configuration with what is asked of its new heads."""
     for head, values in options.items():
+        now = getattr(student, head, None)
+        if not isinstance(values, Mapping):
+            raise InputError(f"model.head_options.{head} must be a table, got {values!r}.")
         if head not in new:
+            if now is not None and {**asdict(now), **values} == asdict(now):
+                continue  # as a workflow says it in every step
             raise InputError(
                 f"model.head_options names {head}, which is no new head of this student "
                 f"({', '.join(new) or 'it has none'}); a head keeps the options that it began with."
             )
-        now = getattr(student, head)
-        if not isinstance(values, Mapping):
-            raise InputError(f"model.head_options.{head} must be a table, got {values!r}.")
         changed = {**asdict(now), **values}
         where = f"model.head_options.{head}"
         student = replace(student, **{head: from_plain(type(now), changed, where)})

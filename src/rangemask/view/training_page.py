@@ -14,6 +14,8 @@ from rangemask.atomic import atomic_file
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import AnyArray, ImageArray
 from rangemask.structures.images import read_image
+from rangemask.training.plots import PLOTS
+from rangemask.training.words import in_words, name_of, value_of
 from rangemask.view.colormap import ColourRange, colour_values
 from rangemask.view.palette import colour_table
 from rangemask.view.report import data_url
@@ -26,7 +28,6 @@ from rangemask.view.report_page import (
 )
 
 PAGE = "report.html"
-_CURVES = ("loss.png", "accuracy.png", "miou.png", "rmse.png")
 _EPOCHS_AT_MOST = 8
 
 
@@ -49,14 +50,37 @@ def write_training_page(folder: str | Path, path: str | Path | None = None) -> P
     target = root / PAGE if path is None else Path(path)
     with atomic_file(target) as staging, staging.open("w", encoding="utf-8") as page:
         page.write(_head(root, state))
+        page.write(_steps(root))
         page.write(_curves(root))
-        for epoch in _epochs(root):
+        epochs = _epochs(root)
+        for epoch in epochs:
             page.write(_epoch(epoch))
+        about = " Predictions stand beside the truth; both share one range of colours."
         page.write(
-            f"</main>\n<footer>rangemask {text(__version__)}. Predictions stand beside the truth; "
-            "both share one range of colours.</footer>\n</body>\n</html>\n"
+            f"</main>\n<footer>rangemask {text(__version__)}.{about if epochs else ''}</footer>\n"
+            "</body>\n</html>\n"
         )
     return target
+
+
+def _steps(root: Path) -> str:
+    """Of a workflow: its steps, each with a page of its own, which is written as well."""
+    steps = sorted(
+        (path.parent for path in root.glob("*/run.json")),
+        key=lambda step: int(number) if (number := step.name.partition("-")[0]).isdigit() else 0,
+    )
+    if not steps:
+        return ""
+    rows = "".join(
+        f'<tr><td><a href="{text(step.name)}/{write_training_page(step).name}">{text(step.name)}'
+        f"</a></td><td>{text(_state(step).get('state', 'unknown'))}</td>"
+        f"<td>{text(in_words(_state(step).get('best', {})))}</td></tr>\n"
+        for step in steps
+    )
+    return (
+        '<section class="card"><h2>Steps</h2>\n<table><thead><tr><th>step</th><th>state</th>'
+        f"<th>best epoch</th></tr></thead><tbody>\n{rows}</tbody></table></section>\n"
+    )
 
 
 def _state(root: Path) -> Mapping[str, Any]:
@@ -71,7 +95,8 @@ def _state(root: Path) -> Mapping[str, Any]:
 def _head(root: Path, state: Mapping[str, Any]) -> str:
     best: Mapping[str, float] = state.get("best", {})
     tiles = [("State", text(state.get("state", "unknown")))]
-    tiles += [(text(name), f"{value:.4g}") for name, value in sorted(best.items())]
+    if not any("/" in name for name in best):  # those of a workflow stand with its steps
+        tiles += [(text(name_of(name)), value_of(name, best[name])) for name in sorted(best)]
     lead = f"Stage {state.get('stage', 'unknown')}; scores of the best epoch on held-out frames."
     return f"{html_head(root.resolve().name, lead)}{tiles_html(tiles)}</header>\n<main>\n"
 
@@ -79,7 +104,7 @@ def _head(root: Path, state: Mapping[str, Any]) -> str:
 def _curves(root: Path) -> str:
     figures = [
         _figure(name.removesuffix(".png"), read_image(root / name))
-        for name in _CURVES
+        for name in PLOTS
         if (root / name).is_file()
     ]
     if not figures:
