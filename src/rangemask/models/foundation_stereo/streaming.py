@@ -11,6 +11,7 @@ neighbours are the clear version of the same.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ from rangemask.models.foundation_stereo.layers import (
 )
 from rangemask.models.foundation_stereo.volume import group_correlation
 
+_ONEDNN_FROM = 20480
 LANES = 16
 """What channels are rounded up to: floats in a register of AVX-512."""
 
@@ -81,7 +83,7 @@ def fill_volume(
     weight, bias = _weights(smooth.conv, smooth.bn, volume.shape[-1], volume.shape[-1])
     before = torch.zeros_like(volume[:1])
     done = 0  # planes made of the raw volume
-    for first, last in _pieces(planes, slabs.planes):
+    for first, last in _slices(volume, planes, slabs.planes):
         until = min(last + 1, planes)
         slab = torch.cat((before, raw.planes(done, until), volume[-1:]))[: last - first + 2]
         before, done = slab[-2:], until
@@ -148,7 +150,7 @@ def residual_(volume: Tensor, block: Residual3d, slabs: Slabs) -> None:
     planes = len(volume) - 2
     before = torch.zeros_like(volume[:1])
     done = 0  # planes that are final
-    for first, last in _pieces(planes, slabs.planes):
+    for first, last in _slices(volume, planes, slabs.planes):
         change = F.relu_(_convolved(volume[first : last + 2], *first_pair))
         ending = (volume[-1:],) if last == planes else ()
         slab = torch.cat((before, change, *ending))
@@ -186,17 +188,26 @@ def axial_(volume: Tensor, block: Axial, slabs: Slabs) -> None:
 def aggregate_(volume: Tensor, net: Aggregation, features: ImageFeatures, slabs: Slabs) -> None:
     """``Aggregation`` in place, on a volume with empty planes around it."""
     coarse = _coarse(volume, net)
-    first = net.conv1[0]
-    assert isinstance(first, ConvBatchAct3d)  # noqa: S101
-    weight, bias = _weights(first.conv, first.bn, volume.shape[-1], first.conv.out_channels)
-    halved = F.leaky_relu_(_convolved(volume[:-1], weight, bias, stride=2))
-    halved = net.conv1[1](halved.permute(3, 0, 1, 2)[None])
+    halved = net.conv1[1](_halved(volume, net, slabs).permute(3, 0, 1, 2)[None])
     halved = net.hourglass(halved, features)
     _enlarge_into(volume, net, halved, slabs)
     _add_coarse(volume, coarse)
     for block in net.conv_out:
         assert isinstance(block, Axial)  # noqa: S101
         axial_(volume, block, slabs)
+
+
+def _halved(volume: Tensor, net: Aggregation, slabs: Slabs) -> Tensor:
+    """(D / 2, h / 2, w / 2, 2C): the first convolution of the hourglass."""
+    first = net.conv1[0]
+    assert isinstance(first, ConvBatchAct3d)  # noqa: S101
+    weight, bias = _weights(first.conv, first.bn, volume.shape[-1], first.conv.out_channels)
+    planes, height, width = (side // 2 for side in (len(volume) - 2, *volume.shape[1:3]))
+    halved = volume.new_empty(planes, height, width, first.conv.out_channels)
+    for begin, end in _slices(volume, planes, max(slabs.planes // 2, 1)):
+        found = _convolved(volume[2 * begin : 2 * end + 1], weight, bias, stride=2)
+        halved[begin:end] = F.leaky_relu_(found)
+    return halved
 
 
 def _coarse(volume: Tensor, net: Aggregation) -> Tensor:
@@ -251,7 +262,7 @@ def classify(volume: Tensor, net: nn.Sequential, slabs: Slabs) -> Tensor:
     planes = len(volume) - 2
     small = volume.new_zeros(*volume.shape[:3], lanes(reduce.conv.out_channels))
     weight, bias = _weights(reduce.conv, reduce.bn, volume.shape[-1], small.shape[-1])
-    for first, end in _pieces(planes, slabs.planes):
+    for first, end in _slices(volume, planes, slabs.planes):
         found = _convolved(volume[first : end + 2], weight, bias)
         small[1 + first : 1 + end] = F.leaky_relu_(found)
     residual_(small, block, slabs)
@@ -287,5 +298,18 @@ def _convolved(slab: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> T
     return found[0].permute(1, 2, 3, 0)
 
 
+def _slices(volume: Tensor, count: int, size: int) -> list[tuple[int, int]]:
+    """Pieces of the planes of a volume, of nearly equal size, large enough to be fast.
+
+    Of one sample, PyTorch hands only those convolutions to oneDNN whose C x D x h is above 20480;
+    others take ten times as long, and memory for every tap of the kernel.
+    """
+    least = _ONEDNN_FROM // (volume.shape[-1] * volume.shape[1]) + 1
+    number = min(-(-count // size), max(count // least, 1))
+    return _pieces(count, -(-count // number))
+
+
 def _pieces(count: int, size: int) -> list[tuple[int, int]]:
-    return [(first, min(first + size, count)) for first in range(0, count, size)]
+    """Nearly equal, so that the last one is no rest."""
+    number = -(-count // size)
+    return list(pairwise(count * i // number for i in range(number + 1)))
