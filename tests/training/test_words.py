@@ -30,5 +30,5 @@ def test_values_carry_their_units(score: str, value: float, words: str) -> None:
 
 
 def test_a_score_of_a_workflow_names_its_step() -> None:
-    assert name_of("depth/rmse_m") == "depth: depth, RMSE"
-    assert in_words({"miou": 0.5, "ap50": 0.25}) == "masks, AP50 25.0 %, classes, mean IoU 50.0 %"
+    assert name_of("depth/rmse_m") == "depth, RMSE, after depth"
+    assert in_words({"miou": 0.5, "ap50": 0.25}) == "masks, AP50 25.0 %; classes, mean IoU 50.0 %"

@@ -127,7 +127,7 @@ def _with_options(
 ) -> RangeMaskConfig:
     """The configuration with what is asked of its new heads."""
     for head, values in options.items():
-        now = getattr(student, head, None)
+        now: Any = getattr(student, head, None)
         if not isinstance(values, Mapping):
             raise InputError(f"model.head_options.{head} must be a table, got {values!r}.")
         if head not in new:

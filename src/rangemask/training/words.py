@@ -37,7 +37,7 @@ def name_of(score: str) -> str:
     """Its name for people; ``depth/rmse_m`` of a workflow is that of its step."""
     step, _, plain = score.rpartition("/")
     words = NAMES.get(plain, plain)
-    return f"{step}: {words}" if step else words
+    return f"{words}, after {step}" if step else words
 
 
 def value_of(score: str, value: float) -> str:
@@ -55,4 +55,4 @@ def value_of(score: str, value: float) -> str:
 
 def in_words(scores: Mapping[str, float]) -> str:
     """All of them, in one line."""
-    return ", ".join(f"{name_of(name)} {value_of(name, scores[name])}" for name in sorted(scores))
+    return "; ".join(f"{name_of(name)} {value_of(name, scores[name])}" for name in sorted(scores))
