@@ -11,6 +11,7 @@ import yaml
 from onnx import TensorProto, helper
 
 from rangemask import Pipeline, load_stereo
+from rangemask.evaluation.opening import open_predictor
 from rangemask.structures import StereoFrame
 from support.onnx_graphs import OPEN, channel_graph, constant_graph, difference_graph, save_graph
 
@@ -249,3 +250,12 @@ def test_a_pipeline_and_a_folder_take_it(tmp_path: Path, frame: StereoFrame) -> 
     np.testing.assert_allclose(scene.depth, 0.75)
     assert scene.provenance.models[0].model == "onnx"
     assert replace(scene.provenance.models[0], options={}).weights == "net.onnx"
+
+
+def test_it_can_be_judged(tmp_path: Path) -> None:
+    network = say(constant_graph(tmp_path / "net.onnx", 6))
+    predictor = open_predictor(f"onnx:{network}", device="cpu")
+    assert predictor.kinds == {"disparity"}
+    found = predictor(pair(WIDTH, HEIGHT)).disparity
+    assert found is not None
+    np.testing.assert_allclose(found, 6)
