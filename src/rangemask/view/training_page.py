@@ -15,7 +15,7 @@ from rangemask.errors import InputError
 from rangemask.geometry.arrays import AnyArray, ImageArray
 from rangemask.structures.images import read_image
 from rangemask.training.plots import PLOTS
-from rangemask.training.words import in_words, name_of, value_of
+from rangemask.training.words import name_of, value_of
 from rangemask.view.colormap import ColourRange, colour_values
 from rangemask.view.palette import colour_table
 from rangemask.view.report import data_url
@@ -69,18 +69,19 @@ def _steps(root: Path) -> str:
         (path.parent for path in root.glob("*/run.json")),
         key=lambda step: int(number) if (number := step.name.partition("-")[0]).isdigit() else 0,
     )
-    if not steps:
-        return ""
-    rows = "".join(
-        f'<tr><td><a href="{text(step.name)}/{write_training_page(step).name}">{text(step.name)}'
-        f"</a></td><td>{text(_state(step).get('state', 'unknown'))}</td>"
-        f"<td>{text(in_words(_state(step).get('best', {})))}</td></tr>\n"
-        for step in steps
-    )
-    return (
-        '<section class="card"><h2>Steps</h2>\n<table><thead><tr><th>step</th><th>state</th>'
-        f"<th>best epoch</th></tr></thead><tbody>\n{rows}</tbody></table></section>\n"
-    )
+    return "".join(_step(step) for step in steps)
+
+
+def _step(folder: Path) -> str:
+    page, state = write_training_page(folder), _state(folder)
+    best: Mapping[str, float] = state.get("best", {})
+    tiles = tiles_html([("State", text(state.get("state", "unknown"))), *_tiles(best)])
+    link = f'<a href="{text(folder.name)}/{page.name}">{text(folder.name)}</a>'
+    return f'<section class="card"><h2>{link}</h2>\n{tiles}</section>\n'
+
+
+def _tiles(best: Mapping[str, float]) -> list[tuple[str, str]]:
+    return [(text(name_of(name)), value_of(name, best[name])) for name in sorted(best)]
 
 
 def _state(root: Path) -> Mapping[str, Any]:
@@ -96,7 +97,7 @@ def _head(root: Path, state: Mapping[str, Any]) -> str:
     best: Mapping[str, float] = state.get("best", {})
     tiles = [("State", text(state.get("state", "unknown")))]
     if not any("/" in name for name in best):  # those of a workflow stand with its steps
-        tiles += [(text(name_of(name)), value_of(name, best[name])) for name in sorted(best)]
+        tiles += _tiles(best)
     lead = f"Stage {state.get('stage', 'unknown')}; scores of the best epoch on held-out frames."
     return f"{html_head(root.resolve().name, lead)}{tiles_html(tiles)}</header>\n<main>\n"
 
