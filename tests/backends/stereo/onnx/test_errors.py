@@ -133,6 +133,17 @@ def test_cuda_that_does_not_start(
     assert "fell back on the CPU" in caplog.text
 
 
+def test_a_gpu_that_lies_idle_is_told(
+    network: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(session.shutil, "which", lambda name: f"/usr/bin/{name}")
+    with caplog.at_level(logging.WARNING, logger="rangemask"):
+        load_onnx(network, device="cpu")
+        assert "NVIDIA" not in caplog.text
+        load_onnx(network, device="auto")
+    assert "seems to have an NVIDIA GPU" in caplog.text
+
+
 class FallsBack:
     """onnxruntime where CUDA is there and broken."""
 

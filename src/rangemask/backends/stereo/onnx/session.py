@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,11 @@ def open_network(path: Path, device: str = "auto", threads: int | None = None) -
     provider = session.get_providers()[0]
     if provider != CUDA and providers[0] != CPU:
         _fell_back(path, device)
+    elif device == "auto" and provider != CUDA and shutil.which("nvidia-smi") is not None:
+        logger.warning(
+            "onnx: this machine seems to have an NVIDIA GPU, but the onnxruntime that is "
+            "installed cannot use it: pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        )
     logger.info("onnx: %s runs on %s", path.name, provider.removesuffix("ExecutionProvider"))
     return Network(
         path=path,
