@@ -171,6 +171,8 @@ def shared_student(given: LoadOptions) -> Student:
     key = f"student:{Path(given.checkpoint).resolve()}:{given.device}:{given.precision}"
     if key not in given.shared:
         network = load_model(given.checkpoint, device=given.device, precision=given.precision)
+        if not isinstance(network, RangeMask):
+            raise InputError(f"{given.checkpoint}: is a two-in-one network, not a student.")
         given.shared[key] = Student(network, find_weights(given.checkpoint))
     student: Student = given.shared[key]
     return student

@@ -103,11 +103,6 @@ def card_page(
     rows = "\n".join(
         f"| {name} | {count / 1e6:.2f} | {gflops:.1f} |" for name, (count, gflops) in parts.items()
     )
-    sources = "\n".join(
-        f"| {s.role} | {s.name} | {s.licence} | {s.terms} | `{(s.sha256 or '-')[:16]}` |"
-        for s in card.sources
-    )
-    metrics = "\n".join(f"| {name} | {value:g} |" for name, value in card.metrics.items())
     heads = ", ".join(name for name, value in config.items() if isinstance(value, Mapping))
     return f"""---
 library_name: rangemask
@@ -126,7 +121,26 @@ student = rm.load_model("FOLDER")
 scene = student.predict(rm.StereoFrame.read("left.png", "right.png", rig=rm.Rig.load("rig.yaml")))
 ```
 
-## What went in
+{history(card)}
+## Cost
+
+One square {"pair" if config.get("stereo") else "image"}, {config["input_size_px"]} px rounded to
+what the heads need. A multiply-add counts as two operations.
+
+| part | parameters, M | GFLOPs |
+| --- | --- | --- |
+{rows}
+"""
+
+
+def history(card: ModelCard) -> str:
+    """What went into a model, how it was trained and what was measured, as Markdown."""
+    sources = "\n".join(
+        f"| {s.role} | {s.name} | {s.licence} | {s.terms} | `{(s.sha256 or '-')[:16]}` |"
+        for s in card.sources
+    )
+    metrics = "\n".join(f"| {name} | {value:g} |" for name, value in card.metrics.items())
+    return f"""## What went in
 
 | as | name | licence | terms | SHA-256 |
 | --- | --- | --- | --- | --- |
@@ -139,13 +153,4 @@ scene = student.predict(rm.StereoFrame.read("left.png", "right.png", rig=rm.Rig.
 ## Measured
 
 {("| figure | value |" + chr(10) + "| --- | --- |" + chr(10) + metrics) if metrics else "Nothing."}
-
-## Cost
-
-One square {"pair" if config.get("stereo") else "image"}, {config["input_size_px"]} px rounded to
-what the heads need. A multiply-add counts as two operations.
-
-| part | parameters, M | GFLOPs |
-| --- | --- | --- |
-{rows}
 """
