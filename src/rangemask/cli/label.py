@@ -43,7 +43,10 @@ def label(
         typer.Option("--output", help="Folder for images and labels; beside the images without."),
     ] = None,
     stereo: Annotated[
-        str, typer.Option("--stereo", help="Matcher: sgbm, student:PATH, or none.")
+        str,
+        typer.Option(
+            "--stereo", help="Matcher: sgbm, foundation-stereo:FILE, student:PATH, or none."
+        ),
     ] = "sgbm",
     second_stereo: Annotated[
         str | None,

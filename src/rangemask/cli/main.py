@@ -11,7 +11,7 @@ import typer
 import typer.core
 
 from rangemask._version import __version__
-from rangemask.cli import demo, doctor, label, labelstudio, predict, train
+from rangemask.cli import convert, demo, doctor, label, labelstudio, predict, train
 from rangemask.cli import eval as eval_command
 from rangemask.cli import export as export_command
 from rangemask.cli.console import print_error, start_logging
@@ -52,6 +52,7 @@ app.command("train", context_settings={"ignore_unknown_options": True, "allow_ex
     train.train
 )
 app.add_typer(export_command.app, name="export", help="Networks as ONNX, with a parity check.")
+app.command("convert")(convert.convert)
 app.command("doctor")(doctor.doctor)
 
 

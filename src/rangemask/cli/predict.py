@@ -50,8 +50,18 @@ def predict(
     scale_rig: ScaleRig = False,
     field_of_view: FieldOfView = 0.0,
     stereo: Annotated[
-        str, typer.Option("--stereo", help="Matcher: sgbm, student:PATH, or none to go without.")
+        str,
+        typer.Option(
+            "--stereo",
+            help="Matcher: sgbm, foundation-stereo:FILE, student:PATH, or none to go without.",
+        ),
     ] = "sgbm",
+    stereo_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stereo-option", help="Of the matcher, such as iterations=8; may be repeated."
+        ),
+    ] = None,
     depth: Annotated[
         str | None,
         typer.Option(
@@ -119,7 +129,14 @@ def predict(
         _check_baseline(sources, rig_value, rig_path)
     refinements = _refinements(refine)
     pipeline = Pipeline(
-        stereo=_matcher(stereo, quality, fill=fill, depth=depth),
+        stereo=_matcher(
+            stereo,
+            quality,
+            fill=fill,
+            depth=depth,
+            own=_own_options(stereo_option),
+            where=(device, precision),
+        ),
         masks=None if masks == NONE else masks,
         depth=depth,
         fill=fill and depth is not None,
@@ -176,11 +193,35 @@ def _check_baseline(sources: Sequence[FrameSource], rig: Rig | None, path: Path 
         )
 
 
+def _own_options(words: list[str] | None) -> dict[str, Any]:
+    """Options of a matcher by name, from ``name=value``."""
+    import yaml
+
+    from rangemask.errors import InputError
+
+    options: dict[str, Any] = {}
+    for word in words or ():
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise InputError(f"--stereo-option is NAME=VALUE, such as iterations=8; got {word!r}.")
+        try:
+            options[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(f"--stereo-option {name}: cannot read {value!r}.") from error
+    return options
+
+
 def _matcher(
-    name: str, quality: QualityName | None, *, fill: bool, depth: str | None
+    name: str,
+    quality: QualityName | None,
+    *,
+    fill: bool,
+    depth: str | None,
+    own: dict[str, Any],
+    where: tuple[str, str],
 ) -> str | StereoMatcher | None:
     """The matcher, by name where it has no options."""
-    from rangemask.backends.registry import load_stereo
+    from rangemask.backends.registry import WITHOUT_WEIGHTS, load_stereo
     from rangemask.errors import InputError
 
     if quality is not None and name != "sgbm":
@@ -196,11 +237,18 @@ def _matcher(
             "Name a depth model to fill from: --depth NAME."
         )
     if name == NONE:
+        if own:
+            raise InputError("--stereo-option is for a matcher, and --stereo none has none.")
         return None
     options: dict[str, Any] = {} if quality is None else {"quality": quality}
     if fill and depth is None:
         options["fill"] = True
-    return load_stereo(name, **options) if options else name
+    options |= own
+    if not options:
+        return name
+    if name not in WITHOUT_WEIGHTS:
+        options |= {"device": where[0], "precision": where[1]}
+    return load_stereo(name, **options)
 
 
 def _refinements(names: str | None) -> set[str]:

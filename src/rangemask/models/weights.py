@@ -110,7 +110,7 @@ def read_weights(path: str | Path, *, inert: Collection[str] = ()) -> dict[str, 
     called_safe = file.suffix.lower() == ".safetensors" and not head.startswith(_TORCH)
     if called_safe or is_safetensors(head, size):
         return _only_tensors(_read_safetensors(file), file)
-    return _only_tensors(_unwrapped(_read_pickle(file, inert)), file)
+    return tensors_of(_read_pickle(file, inert), file)
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
@@ -155,6 +155,15 @@ def _damaged(file: Path, kind: str, says: str = "") -> InputError:
         f"{file}: cannot be read as {kind}; its {file.stat().st_size} bytes are damaged, cut off "
         f"or something else{first.rstrip('.')}. Copy or download it again."
     )
+
+
+def tensors_of(content: Any, file: Path) -> dict[str, Tensor]:
+    """The tensors by name of what a pickled checkpoint held, wherever in it they lie.
+
+    Raises:
+        InputError: there are none.
+    """
+    return _only_tensors(_unwrapped(content), file)
 
 
 def _unwrapped(content: Any) -> Any:

@@ -30,7 +30,7 @@ BESIDE_WEIGHTS: Collection[str] = (
         for kind in ("Any", "Boolean", "Bytes", "Enum", "Float", "Integer", "Path", "String")
     ),
     *(f"builtins.{name}" for name in ("bool", "dict", "float", "int", "list", "str", "tuple")),
-    *("argparse.Namespace", "types.SimpleNamespace", "typing.Any"),
+    *("argparse.Namespace", "collections.defaultdict", "types.SimpleNamespace", "typing.Any"),
     *(f"{core}.multiarray.scalar" for core in ("numpy.core", "numpy._core")),
     *(f"{core}.multiarray._reconstruct" for core in ("numpy.core", "numpy._core")),
     *("numpy.dtype", "numpy.ndarray", "pathlib.PosixPath", "pathlib.WindowsPath"),

@@ -121,4 +121,6 @@ def published_order(
 def expected_cell(logits: Tensor) -> Tensor:
     """(B, D, h, w) to (B, 1, h, w): the disparity, in cells, that the volume expects."""
     planes = torch.arange(logits.shape[1], device=logits.device, dtype=torch.float32)
-    return torch.einsum("bdhw,d->bhw", F.softmax(logits.float(), dim=1), planes)[:, None]
+    # No product of matrices: autocast would round it.
+    expected: Tensor = (F.softmax(logits.float(), dim=1) * planes[:, None, None]).sum(1)
+    return expected[:, None]
