@@ -16,6 +16,7 @@ from rangemask.models.foundation_stereo.inference import infer
 from rangemask.models.foundation_stereo.lookup import published_order
 from rangemask.models.foundation_stereo.network import FoundationStereo, StereoOutput
 from rangemask.models.foundation_stereo.streaming import Slabs
+from rangemask.models.weights import sha256_of
 from rangemask.structures import StereoFrame
 from support.golden import case_id, cases
 
@@ -92,6 +93,25 @@ def test_published_numbers(path: Path, matchers: Any) -> None:
     for name, values in found.items():
         assert values.shape == expected[name].shape
         assert np.abs(values - expected[name]).max() < BOUNDS[name], name
+
+
+def test_terms_are_said_when_it_is_loaded(
+    published: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = published("vits")
+    (tmp_path / "model_best_bp2.pth").symlink_to(weights)
+    (tmp_path / "cfg.yaml").write_text("vit_size: vits\nmax_disp: 320\n", encoding="utf-8")
+    one = rangemask.load_stereo(
+        f"foundation-stereo:{tmp_path / 'model_best_bp2.pth'}", device="cpu", iterations=4
+    )
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert "for research use only" in said[0]
+    passport = one.passport
+    assert passport.licence_class == "research-only"
+    assert passport.weights_sha256 == sha256_of(weights)
+    assert passport.options["max_disparity_px"] == 320
+    assert passport.options["iterations"] == 4
 
 
 def _watch(network: FoundationStereo, seen: dict[str, Any]) -> list[Any]:
