@@ -17,11 +17,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rangemask.backends.options import LoadOptions, check_aspect
+from rangemask.backends.two_in_one import TwoInOneStudent
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import FloatMap, ImageArray
 from rangemask.models.config import RangeMaskConfig
+from rangemask.models.placement import find_device, find_precision
 from rangemask.models.pretrained import load_model, size_for
 from rangemask.models.rangemask import RangeMask, RangeMaskOutput
+from rangemask.models.two_in_one import TwoInOne
 from rangemask.models.weights import find_weights, sha256_of
 from rangemask.structures import Passport, StereoFrame
 
@@ -164,15 +167,34 @@ def shared_student(given: LoadOptions) -> Student:
     """The student of a folder, loaded once for all roles that one pipeline gives it.
 
     Raises:
-        InputError: no folder was named, or it is not a student.
+        InputError: no folder was named, it is not a student, or a two-in-one network, which has
+            no heads.
+    """
+    student = shared_network(given)
+    if isinstance(student, TwoInOneStudent):
+        raise InputError(
+            f"{given.checkpoint}: is a two-in-one network, which gives depth and disparity but no "
+            "masks. Use it with --stereo or --depth, and another segmenter (--masks geometry)."
+        )
+    return student
+
+
+def shared_network(given: LoadOptions) -> Student | TwoInOneStudent:
+    """Whatever network of ours lies in a folder, loaded once for all roles of one pipeline.
+
+    Raises:
+        InputError: no folder was named, or no such network is there.
     """
     if given.checkpoint is None:
         raise InputError("a student is asked for with its folder: student:PATH.")
     key = f"student:{Path(given.checkpoint).resolve()}:{given.device}:{given.precision}"
     if key not in given.shared:
         network = load_model(given.checkpoint, device=given.device, precision=given.precision)
-        if not isinstance(network, RangeMask):
-            raise InputError(f"{given.checkpoint}: is a two-in-one network, not a student.")
-        given.shared[key] = Student(network, find_weights(given.checkpoint))
-    student: Student = given.shared[key]
+        weights = find_weights(given.checkpoint)
+        if isinstance(network, TwoInOne):
+            dtype = find_precision(given.precision, find_device(given.device))
+            given.shared[key] = TwoInOneStudent(network, weights, dtype)
+        else:
+            given.shared[key] = Student(network, weights)
+    student: Student | TwoInOneStudent = given.shared[key]
     return student

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from rangemask.backends.depth.two_in_one import TwoInOneDepth, TwoInOneDepthConfig
 from rangemask.backends.options import LoadOptions, make_config
-from rangemask.backends.student import Student, StudentConfig, at_frame_size, shared_student
+from rangemask.backends.student import Student, StudentConfig, at_frame_size, shared_network
+from rangemask.backends.two_in_one import TwoInOneStudent
 from rangemask.models.rangemask import RangeMask
 from rangemask.structures import DepthMap, Passport, StereoFrame
 
@@ -50,11 +52,16 @@ class StudentDepth:
         return DepthMap(values=values, kind="metric_m" if self.metric else "relative_inverse")
 
 
-def build(given: LoadOptions, **options: Any) -> StudentDepth:
+def build(given: LoadOptions, **options: Any) -> StudentDepth | TwoInOneDepth:
     """The depth model for the registry.
 
     Raises:
-        InputError: the folder is not a student with a depth head, or an option is unknown.
+        InputError: the folder is neither a student with a depth head nor a two-in-one network,
+            or an option is unknown.
     """
-    config = make_config("student", StudentConfig, options)
-    return StudentDepth(shared_student(given), config)
+    student = shared_network(given)
+    if isinstance(student, TwoInOneStudent):
+        return TwoInOneDepth(
+            student, make_config("a two-in-one network", TwoInOneDepthConfig, options)
+        )
+    return StudentDepth(student, make_config("student", StudentConfig, options))

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from rangemask.backends.options import LoadOptions, make_config
-from rangemask.backends.student import Student, StudentConfig, at_frame_size, shared_student
+from rangemask.backends.stereo.two_in_one import TwoInOneMatcher
+from rangemask.backends.student import Student, StudentConfig, at_frame_size, shared_network
+from rangemask.backends.two_in_one import TwoInOneOptions, TwoInOneStudent
 from rangemask.errors import InputError
 from rangemask.models.rangemask import RangeMask
 from rangemask.structures import Passport, StereoFrame, StereoMatch
@@ -65,11 +67,16 @@ class StudentMatcher:
         )
 
 
-def build(given: LoadOptions, **options: Any) -> StudentMatcher:
+def build(given: LoadOptions, **options: Any) -> StudentMatcher | TwoInOneMatcher:
     """The matcher for the registry.
 
     Raises:
-        InputError: the folder is not a student with a stereo head, or an option is unknown.
+        InputError: the folder is neither a student with a stereo head nor a two-in-one network,
+            or an option is unknown.
     """
-    config = make_config("student", StudentConfig, options)
-    return StudentMatcher(shared_student(given), config)
+    student = shared_network(given)
+    if isinstance(student, TwoInOneStudent):
+        return TwoInOneMatcher(
+            student, make_config("a two-in-one network", TwoInOneOptions, options)
+        )
+    return StudentMatcher(student, make_config("student", StudentConfig, options))

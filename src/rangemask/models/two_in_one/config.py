@@ -21,6 +21,7 @@ from rangemask.models.two_in_one.levels import (
     MAX_DISPARITY_PX,
     MIN_DISPARITY_PX,
     PUBLISHED_D2D,
+    PUBLISHED_FULL_SIZE,
 )
 
 Scales: TypeAlias = Literal["published", "quarter"]
@@ -72,6 +73,14 @@ class TwoInOneConfig:
     d2d: float = PUBLISHED_D2D
     """Focal length (px) times baseline (m) at the full width of training; turns disparity into
     depth."""
+    full_size: tuple[int, ...] = PUBLISHED_FULL_SIZE
+    """Height and width, px, that whole images had in training; what the network sees in use has
+    about as many pixels."""
+    focal_px: float | None = None
+    """Focal length of the training's cameras at that width, where it is known: depth of one image
+    of another lens is scaled by it."""
+    metric: bool = True
+    """Whether ``d2d`` is a rig's; without a baseline there is none, and depth has no scale."""
     mono_path: Path = "refine"
     """What one image is answered by: ``refine``, the distilled branch, or ``mono``, where that
     branch has not been trained."""
@@ -95,6 +104,10 @@ class TwoInOneConfig:
                 "detail_channels and trained_blocks must not be negative, got "
                 f"{self.detail_channels} and {self.trained_blocks}."
             )
+        if len(self.full_size) != 2 or min(self.full_size) < 1:
+            raise InputError(f"full_size must be height and width, px, got {self.full_size}.")
+        if self.focal_px is not None and not 0 < self.focal_px < float("inf"):
+            raise InputError(f"focal_px must be positive, got {self.focal_px}.")
         check_decoder(
             self.encoder_channels,
             self.decoder_ch_num,

@@ -14,6 +14,10 @@ MIN_DISPARITY_PX = 2.0
 MAX_DISPARITY_PX = 300.0
 PUBLISHED_D2D = 400.9
 """Focal length times baseline, px m, of KITTI at 1280 px width, rounded as published."""
+PUBLISHED_FULL_SIZE = (384, 1280)
+"""Height and width of the published network's input, px."""
+PUBLISHED_FOCAL_PX = PUBLISHED_D2D / 0.54
+"""Of KITTI's cameras, 0.54 m apart, at that width."""
 
 
 def disparity_levels(count: int, least_px: float, most_px: float, *, like: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from rangemask.models.folders import (
     write_folder,
 )
 from rangemask.models.two_in_one.config import SWIN, TwoInOneConfig
+from rangemask.models.two_in_one.encoder import MULTIPLE_PX
+from rangemask.models.two_in_one.levels import PUBLISHED_FOCAL_PX
 from rangemask.models.two_in_one.network import TwoInOne, build_two_in_one
 from rangemask.models.two_in_one.published import load_published
 from rangemask.models.weights import PICKLED, find_weights
@@ -30,8 +32,6 @@ PUBLISHED_TRAINING = "By its authors (arXiv 2309.00933), on rectified pairs, wit
 KITTI = Source(
     name="KITTI", role="images", licence="CC-BY-NC-SA-3.0", terms="research-only", sha256=None
 )
-SHOWN_SIZE = (384, 1280)
-"""Height and width that the card's cost is of: the published ones."""
 
 
 def save_two_in_one(
@@ -111,7 +111,7 @@ def load_published_file(path: str | Path) -> TwoInOne:
     Raises:
         InputError: the file is damaged or of something else.
     """
-    model = build_two_in_one(TwoInOneConfig(encoder=SWIN))
+    model = build_two_in_one(TwoInOneConfig(encoder=SWIN, focal_px=PUBLISHED_FOCAL_PX))
     load_published(model, find_weights(path))
     sources = (*model.card.sources, KITTI)
     model.card = replace(model.card, sources=sources, training=PUBLISHED_TRAINING)
@@ -150,7 +150,8 @@ scene = pipeline(rm.StereoFrame.read("left.png", "right.png", rig=rm.Rig.load("r
 
 ## Cost
 
-At {SHOWN_SIZE[0]} x {SHOWN_SIZE[1]} px. A multiply-add counts as two operations.
+At {config.full_size[0]} x {config.full_size[1]} px, rounded to what the network takes. A multiply-add
+counts as two operations.
 
 | for | parameters, M | GFLOPs |
 | --- | --- | --- |
@@ -163,7 +164,8 @@ def _costs(config: TwoInOneConfig) -> tuple[tuple[str, int, float], ...]:
     """Nothing is computed: a network without values is run."""
     with torch.device("meta"):
         empty = build_two_in_one(config).train(False)
-    images = torch.empty(1, 3, *SHOWN_SIZE, device="meta")
+    size = [max(round(side / MULTIPLE_PX), 2) * MULTIPLE_PX for side in config.full_size]
+    images = torch.empty(1, 3, *size, device="meta")
     count = sum(parameter.numel() for parameter in empty.parameters())
     given: dict[str, tuple[Any, ...]] = {"one image": (images,), "a pair": (images, images)}
     found = []
