@@ -11,8 +11,10 @@ import typer
 if TYPE_CHECKING:
     from rangemask.training.fit import Fitted
 
-STAGE_HELP = "depth, stereo, masks, semantic, fusion, joint, backbone or workflow."
+STAGE_HELP = "depth, stereo, masks, semantic, fusion, joint, backbone, workflow or two-in-one."
 CONF = Path(__file__).parent / "conf"
+OWN_SETTINGS = ("two-in-one",)
+"""Stages whose settings stand in a file of their own, not among those of the students."""
 
 
 def train(
@@ -26,14 +28,22 @@ def train(
     """Train a stage; sweeps as in Hydra: -m optimizer.lr=1e-4,1e-5."""
     from rangemask.errors import InputError
 
-    stages = sorted(path.stem for path in (CONF / "stage").glob("*.yaml"))
+    stages = [*sorted(path.stem for path in (CONF / "stage").glob("*.yaml")), *OWN_SETTINGS]
     if stage not in stages:
         raise InputError(f"no stage {stage!r}; known: {', '.join(stages)}.")
-    run_hydra([f"stage={stage}", *(overrides or []), *context.args])
+    given = [*(overrides or []), *context.args]
+    if stage in OWN_SETTINGS:
+        run_hydra(given, settings_file=stage)
+    else:
+        run_hydra([f"stage={stage}", *given])
 
 
-def run_hydra(arguments: list[str]) -> None:
+def run_hydra(arguments: list[str], *, settings_file: str = "train") -> None:
     """Run one job, or with ``-m`` several, as Hydra composes them.
+
+    Args:
+        arguments: overrides and Hydra's flags.
+        settings_file: what they override, in ``conf``, without suffix.
 
     Raises:
         InputError: the settings do not compose.
@@ -62,7 +72,7 @@ def run_hydra(arguments: list[str]) -> None:
     flags = [word for word in arguments if word not in overrides]
     sys.argv = ["rangemask train", *flags, *overrides]
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job)()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=settings_file)(job)()
     except SystemExit as error:
         if error.code:
             raise InputError(
@@ -98,6 +108,11 @@ def _fitted(settings: Any, *, progress: bool) -> Fitted:
         from rangemask.training.workflow import Workflow, run_workflow
 
         return run_workflow(Workflow.from_dict(settings), progress=progress)
+    if settings["stage"] == "two-in-one":
+        from rangemask.training.two_in_one.config import TwoInOneTrainConfig
+        from rangemask.training.two_in_one.fit import fit_two_in_one
+
+        return fit_two_in_one(TwoInOneTrainConfig.from_dict(settings), progress=progress)
     config = TrainConfig.from_dict(settings)
     if config.stage == "backbone":
         from rangemask.training.adapt import adapt_backbone

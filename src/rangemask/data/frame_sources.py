@@ -180,7 +180,8 @@ def _zip_images(left: Sequence[Path], right: Sequence[Path], root: Path) -> list
         raise InputError(f"{root}: found {len(left)} left and {len(right)} right images.")
     by_stem = {path.stem: path for path in right}
     alone = [path for path in left if path.stem not in by_stem]
-    if alone and len(left) != len(right):
+    # Names that differ throughout pair by order; where some agree, a lack must not shift the rest.
+    if alone and (len(left) != len(right) or len(alone) < len(left)):
         raise InputError(
             f"{root}: {len(left)} left and {len(right)} right images do not pair up; "
             f"{alone[0].name} has no partner of that name."

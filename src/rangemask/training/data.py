@@ -6,8 +6,9 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -80,17 +81,25 @@ class Frames:
         return [names[index] for index in indices]
 
 
-def open_frames(config: DataConfig, seed: int) -> Frames:
+def open_frames(
+    config: DataConfig, seed: int, *, opener: Callable[[str], Dataset] | None = None
+) -> Frames:
     """Open and split.
+
+    Args:
+        config: which, and how they are split.
+        seed: of the split.
+        opener: opens a folder; as ``config`` says without it.
 
     Raises:
         InputError: there is no data, or it cannot be split.
     """
     if config.root is None:
         raise InputError("data.root=FOLDER says what to learn from; it is missing.")
-    train = _open(config.root, config)
+    opened = partial(_open, config=config) if opener is None else opener
+    train = opened(config.root)
     if config.validation is not None:
-        val = _open(config.validation, config)
+        val = opened(config.validation)
         indices, held = tuple(range(len(train))), tuple(range(len(val)))
     else:
         val = train

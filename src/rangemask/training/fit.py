@@ -32,7 +32,7 @@ from rangemask.training.data import Frames, FramesModule, open_frames
 from rangemask.training.metrics_log import MetricsLog, read_rows
 from rangemask.training.module import StudentModule
 from rangemask.training.plots import write_plots
-from rangemask.training.run_folder import RunFolder, environment
+from rangemask.training.run_folder import RunFolder, Settings, environment
 from rangemask.training.scores import DIRECTIONS
 from rangemask.training.stages import STAGES, wanted_of
 from rangemask.training.students import student_for, trained_card
@@ -106,7 +106,7 @@ class _JudgeTheEnd(Callback):
             trainer.should_stop = True
 
 
-def start_folder(config: TrainConfig, frames: Frames) -> RunFolder:
+def start_folder(config: Settings, frames: Frames) -> RunFolder:
     """The run's folder, with what it was asked and on what; or the one to go on with.
 
     Raises:
@@ -124,11 +124,18 @@ def start_folder(config: TrainConfig, frames: Frames) -> RunFolder:
 
 
 @contextmanager
-def running(config: TrainConfig, folder: RunFolder) -> Iterator[None]:
-    """What happens within is noted in the folder, and lack of memory is put into words."""
+def running(config: Settings, folder: RunFolder, *, memory: str | None = None) -> Iterator[None]:
+    """What happens within is noted in the folder, and lack of memory is put into words.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        memory: what to do when memory does not suffice; the options of stages without it.
+    """
     folder.write_state(config.stage, "running")
+    advice = memory if memory is not None else _memory_advice(config)
     try:
-        with _quiet(), _memory_in_words(config):
+        with _quiet(), _memory_in_words(advice):
             yield
     except BaseException:
         folder.write_state(config.stage, "stopped")
@@ -310,17 +317,24 @@ def _check_same_data(folder: RunFolder, frames: Frames) -> None:
 
 
 @contextmanager
-def _memory_in_words(config: TrainConfig) -> Iterator[None]:
+def _memory_in_words(advice: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemoryError(
-            f"the device's memory does not suffice ({str(error).splitlines()[0][:160]}). Lower "
-            f"data.batch_size (now {config.data.batch_size}) and raise optimizer.accumulate (now "
-            f"{config.optimizer.accumulate}) as much; or data.size_px (now "
-            f"{list(config.data.size_px)}); or set model.checkpointing=true or "
-            "trainer.precision=bfloat16. The last checkpoint is kept."
+            f"the device's memory does not suffice ({str(error).splitlines()[0][:160]}). {advice}"
         ) from error
+
+
+def _memory_advice(config: Settings) -> str:
+    if not isinstance(config, TrainConfig):
+        return "The last checkpoint is kept."
+    return (
+        f"Lower data.batch_size (now {config.data.batch_size}) and raise optimizer.accumulate (now "
+        f"{config.optimizer.accumulate}) as much; or data.size_px (now "
+        f"{list(config.data.size_px)}); or set model.checkpointing=true or "
+        "trainer.precision=bfloat16. The last checkpoint is kept."
+    )
 
 
 @contextmanager

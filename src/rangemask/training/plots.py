@@ -17,6 +17,9 @@ PLOTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "accuracy.png": ("val/pixel_accuracy", "val/delta1", "val/ap50"),
         "miou.png": ("val/miou", "val/mask_iou"),
         "rmse.png": ("val/rmse_m", "val/epe_px"),
+        "abs_rel.png": ("val/mono_abs_rel", "val/pair_abs_rel", "val/refine_abs_rel"),
+        "depth_rmse.png": ("val/mono_rmse_m", "val/pair_rmse_m", "val/refine_rmse_m"),
+        "photometric.png": ("val/mono_photo", "val/pair_photo", "val/refine_photo"),
         "guard.png": ("val/knn", "val/linear", "val/patch_retrieval", "val/image_retrieval"),
         "drift.png": ("val/patch_drift", "val/class_drift"),
     }

@@ -21,20 +21,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from rangemask._version import __version__
 from rangemask.atomic import atomic_file
 from rangemask.errors import InputError, OutputError
-from rangemask.training.config import RunConfig, TrainConfig
+from rangemask.training.config import RunConfig
 
 FORMAT = "rangemask-run"
 FORMAT_VERSION = 1
 RUN_FILE = "run.json"
 _PACKAGES = ("torch", "lightning", "timm", "transformers", "numpy", "hydra-core")
 _GIT_PATIENCE_S = 5
+
+
+class Settings(Protocol):
+    """What a run was asked, of whatever kind it is."""
+
+    @property
+    def stage(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def run(self) -> RunConfig:
+        """Where it goes."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +171,7 @@ class RunFolder:
         with atomic_file(self.path / name) as staging:
             staging.write_text(json.dumps(values, indent=2, default=str) + "\n", encoding="utf-8")
 
-    def write_config(self, config: TrainConfig) -> None:
+    def write_config(self, config: Settings) -> None:
         """Write every setting, so that the run can be made again."""
         plain = json.loads(json.dumps(config.to_dict()))
         with atomic_file(self.path / "config.yaml") as staging:

@@ -33,6 +33,7 @@ DIRECTIONS: Mapping[str, str] = MappingProxyType(
         "miou": "max",
         "pixel_accuracy": "max",
         "loss": "min",
+        "choice": "min",
     }
 )
 """Whether less or more of a score is better."""

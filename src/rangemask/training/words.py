@@ -26,6 +26,15 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "class_drift": "drift of class tokens",
         "cka": "likeness to the start (CKA)",
         "rank": "effective rank",
+        "mono_abs_rel": "one eye, relative error",
+        "mono_rmse_m": "one eye, RMSE",
+        "mono_photo": "one eye, photometric error",
+        "pair_abs_rel": "two eyes, relative error",
+        "pair_rmse_m": "two eyes, RMSE",
+        "pair_photo": "two eyes, photometric error",
+        "refine_abs_rel": "one eye refined, relative error",
+        "refine_rmse_m": "one eye refined, RMSE",
+        "refine_photo": "one eye refined, photometric error",
     }
 )
 _SHARES = frozenset({"delta1", "bad_2", "ap", "ap50", "mask_iou", "miou", "pixel_accuracy"})

@@ -29,6 +29,11 @@ from rangemask.view.report_page import (
 
 PAGE = "report.html"
 _EPOCHS_AT_MOST = 8
+_EYES = ("one_eye", "one_eye_refined", "two_eyes")
+"""Answers of a two-in-one network."""
+_MAPS = ("depth_m", "relative_depth", *_EYES, "disparity")
+_SHARED_RANGE = ("true_disparity", "two_eyes", "one_eye")
+"""What gives all eyes one range of colours, the first that is there."""
 
 
 def write_training_page(folder: str | Path, path: str | Path | None = None) -> Path:
@@ -143,12 +148,14 @@ def _frame(path: Path) -> str:
 
 
 def _pictures(values: Mapping[str, AnyArray]) -> Iterator[tuple[str, ImageArray]]:
-    for kind in ("depth_m", "relative_depth", "disparity"):
+    for kind in _MAPS:
         caption = kind.removesuffix("_m").replace("_", " ")
         maps = {name: values[name] for name in (kind, f"true_{kind}") if name in values}
         if kind == "depth_m":  # bright is near in all pictures
             maps = {name: _inverse(depth_m) for name, depth_m in maps.items()}
-        known = [one for one in reversed(maps.values()) if np.isfinite(one).any()]
+        shared = _SHARED_RANGE if kind in _EYES else ()
+        ranging = [values[name] for name in shared if name in values] or [*reversed(maps.values())]
+        known = [one for one in ranging if np.isfinite(one).any()]
         # The scale of relative depth is no one's to compare.
         for name, map_ in maps.items():
             own = known[0] if known and kind != "relative_depth" else map_
