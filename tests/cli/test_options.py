@@ -4,7 +4,15 @@ import typer.main
 
 from rangemask.cli.main import app
 
-SHARED = ("--device", "--precision", "--memory-budget", "--rig", "--scale-rig", "--layout")
+SHARED = (
+    "--device",
+    "--precision",
+    "--memory-budget",
+    "--rig",
+    "--scale-rig",
+    "--layout",
+    "--quality",
+)
 
 
 def test_options_that_commands_share_say_the_same() -> None:

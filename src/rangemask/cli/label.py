@@ -22,6 +22,7 @@ from rangemask.cli.options import (
     Quality,
     RigFile,
     ScaleRig,
+    Stereo,
 )
 
 if TYPE_CHECKING:
@@ -42,12 +43,7 @@ def label(
         Path | None,
         typer.Option("--output", help="Folder for images and labels; beside the images without."),
     ] = None,
-    stereo: Annotated[
-        str,
-        typer.Option(
-            "--stereo", help="Matcher: sgbm, foundation-stereo:FILE, student:PATH, or none."
-        ),
-    ] = "sgbm",
+    stereo: Stereo = "sgbm",
     second_stereo: Annotated[
         str | None,
         typer.Option("--second-stereo", help="Matcher whose agreement becomes part of the weight."),

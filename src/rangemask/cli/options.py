@@ -13,6 +13,13 @@ LayoutName: TypeAlias = Literal["pair", "side-by-side", "mono"]
 QualityName: TypeAlias = Literal["best", "fast"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Stereo = Annotated[
+    str,
+    typer.Option(
+        "--stereo",
+        help="Matcher: sgbm, foundation-stereo:FILE, onnx:FILE, student:PATH, or none.",
+    ),
+]
 RigFile = Annotated[
     Path | None, typer.Option("--rig", help="Calibration file of any known format.")
 ]

@@ -25,6 +25,7 @@ from rangemask.cli.options import (
     QualityName,
     RigFile,
     ScaleRig,
+    Stereo,
 )
 
 if TYPE_CHECKING:
@@ -49,13 +50,7 @@ def predict(
     rig: RigFile = None,
     scale_rig: ScaleRig = False,
     field_of_view: FieldOfView = 0.0,
-    stereo: Annotated[
-        str,
-        typer.Option(
-            "--stereo",
-            help="Matcher: sgbm, foundation-stereo:FILE, student:PATH, or none to go without.",
-        ),
-    ] = "sgbm",
+    stereo: Stereo = "sgbm",
     stereo_option: Annotated[
         list[str] | None,
         typer.Option(
