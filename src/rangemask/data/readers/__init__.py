@@ -10,6 +10,11 @@ from rangemask.data.readers.disparity_codes import decode_fsd, encode_fsd
 from rangemask.data.readers.folders import open_folders, open_frames
 from rangemask.data.readers.fsd import open_fsd
 from rangemask.data.readers.kitti import open_kitti
+from rangemask.data.readers.kitti_raw import (
+    open_kitti_eigen_test,
+    open_kitti_eigen_train,
+    open_kitti_raw,
+)
 from rangemask.data.readers.listed import Entry, ListedDataset, listed
 from rangemask.data.readers.middlebury import open_middlebury
 from rangemask.data.readers.opening import DATASET_KINDS, open_dataset
@@ -36,6 +41,9 @@ __all__ = [
     "open_frames",
     "open_fsd",
     "open_kitti",
+    "open_kitti_eigen_test",
+    "open_kitti_eigen_train",
+    "open_kitti_raw",
     "open_middlebury",
     "open_sa1b",
     "open_sav",

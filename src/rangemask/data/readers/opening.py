@@ -16,6 +16,12 @@ from rangemask.data.readers.coco import (
 from rangemask.data.readers.folders import looks_like_folders, open_folders, open_frames
 from rangemask.data.readers.fsd import looks_like_fsd, open_fsd
 from rangemask.data.readers.kitti import looks_like_kitti, open_kitti
+from rangemask.data.readers.kitti_raw import (
+    looks_like_kitti_raw,
+    open_kitti_eigen_test,
+    open_kitti_eigen_train,
+    open_kitti_raw,
+)
 from rangemask.data.readers.listed import check_folder
 from rangemask.data.readers.middlebury import looks_like_middlebury, open_middlebury
 from rangemask.data.readers.pair_lists import (
@@ -54,6 +60,10 @@ class DatasetKind:
 
 _KINDS = (
     DatasetKind("kitti", looks_like_kitti, open_kitti),
+    DatasetKind("kitti-raw", looks_like_kitti_raw, open_kitti_raw),
+    # Asked for by name only: their folder is kitti-raw's.
+    DatasetKind("kitti-eigen-train", lambda path: False, open_kitti_eigen_train),
+    DatasetKind("kitti-eigen-test", lambda path: False, open_kitti_eigen_test),
     DatasetKind("middlebury", looks_like_middlebury, open_middlebury),
     DatasetKind("sceneflow", looks_like_sceneflow, open_sceneflow),
     DatasetKind("fsd", looks_like_fsd, open_fsd),

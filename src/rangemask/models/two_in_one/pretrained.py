@@ -150,8 +150,8 @@ scene = pipeline(rm.StereoFrame.read("left.png", "right.png", rig=rm.Rig.load("r
 
 ## Cost
 
-At {config.full_size[0]} x {config.full_size[1]} px, rounded to what the network takes. A multiply-add
-counts as two operations.
+At {config.full_size[0]} x {config.full_size[1]} px, rounded to what the network takes. A
+multiply-add counts as two operations.
 
 | for | parameters, M | GFLOPs |
 | --- | --- | --- |
