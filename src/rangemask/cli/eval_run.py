@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from rangemask.data.sample import Dataset
     from rangemask.evaluation.comparison import Comparison
     from rangemask.evaluation.datasets import DatasetReport, EvaluationOptions
+    from rangemask.evaluation.kitti_protocol import ProtocolOptions, ProtocolReport
     from rangemask.evaluation.predictors import Predictor
 
 logger = logging.getLogger(__name__)
 
+ProtocolName: TypeAlias = Literal["kitti-eigen", "kitti-eigen-improved", "kitti2015"]
+FlipName: TypeAlias = Literal["none", "fpp", "gpp", "mspp"]
 _MANY = 10
 
 
@@ -73,19 +77,71 @@ def judge(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if any frame failed.")
     ] = False,
+    protocol: Annotated[
+        ProtocolName | None,
+        typer.Option("--protocol", help="Judge by a published protocol, beside its table."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="With --protocol: a list of frames, in place of Eigen's."),
+    ] = None,
+    flip: Annotated[
+        FlipName,
+        typer.Option("--flip", help="With --protocol: look twice (two-in-one networks)."),
+    ] = "none",
+    median_scaling: Annotated[
+        bool, typer.Option("--median-scaling", help="With --protocol: for depth without metres.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """A run, student, saved scenes or models on a data set; the word "run" may be left out."""
     from rangemask.atomic import check_free
     from rangemask.cli.console import print_json
+    from rangemask.cli.eval_protocol import check_alone, check_without
     from rangemask.data.readers import open_dataset
     from rangemask.evaluation.comparison import compare_reports
     from rangemask.evaluation.datasets import EvaluationOptions
     from rangemask.evaluation.frames import KINDS, JudgeOptions
+    from rangemask.evaluation.kitti_protocol import ProtocolOptions
+    from rangemask.metrics.kitti import CAP_M
 
     if output is not None:
         check_free(output, overwrite=overwrite)
     run, path = _told_apart(words, {"stereo": stereo, "depth": depth, "masks": masks})
+    if protocol is not None:
+        check_alone(
+            {
+                "--against": against is not None,
+                "--kinds": kinds is not None,
+                "--weighted": weighted,
+                "--held-out": held_out,
+                "--min-depth": min_depth != 0,
+            }
+        )
+        _judge_by_protocol(
+            *(run, path, layout, split),
+            ProtocolOptions(
+                protocol=protocol,
+                flip=flip,
+                median_scaling=median_scaling,
+                cap_m=CAP_M if math.isinf(max_depth) else max_depth,
+                limit=limit,
+            ),
+            device=device,
+            precision=precision,
+            output=output,
+            overwrite=overwrite,
+            as_json=as_json,
+            strict=strict,
+        )
+        return
+    check_without(
+        {
+            "--split": split is not None,
+            "--flip": flip != "none",
+            "--median-scaling": median_scaling,
+        }
+    )
     asked = KINDS if kinds is None else tuple(kind.strip() for kind in kinds.split(","))
     options = EvaluationOptions(
         judge=JudgeOptions(
@@ -115,6 +171,36 @@ def judge(
     _exit(reports, strict=strict)
 
 
+def _judge_by_protocol(
+    run: str | dict[Role, str],
+    path: str,
+    layout: str | None,
+    split: str | None,
+    options: ProtocolOptions,
+    *,
+    device: str,
+    precision: str,
+    output: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    strict: bool,
+) -> None:
+    from rangemask.cli import eval_protocol
+    from rangemask.cli.console import print_json
+
+    dataset = eval_protocol.open_protocol_data(path, layout, split, options.protocol)
+    looks = {} if options.flip == "none" else {"flip": options.flip}
+    predictor = _opened(run, device, precision, looks)
+    report = eval_protocol.judge_by_protocol(predictor, dataset, options, path)
+    if output is not None:
+        eval_protocol.write_protocol(report, output, overwrite=overwrite)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        eval_protocol.show_protocol(report, output)
+    _exit([report], strict=strict)
+
+
 def _told_apart(
     words: Sequence[str], roles: dict[Role, str | None]
 ) -> tuple[str | dict[Role, str], str]:
@@ -134,12 +220,17 @@ def _told_apart(
     )
 
 
-def _opened(run: str | dict[Role, str], device: str, precision: str) -> Predictor:
+def _opened(
+    run: str | dict[Role, str],
+    device: str,
+    precision: str,
+    depth_options: Mapping[str, Any] = MappingProxyType({}),
+) -> Predictor:
     from rangemask.evaluation.opening import open_predictor, open_teachers
 
     if isinstance(run, str):
-        return open_predictor(run, device=device, precision=precision)
-    return open_teachers(run, device=device, precision=precision)
+        return open_predictor(run, device=device, precision=precision, depth_options=depth_options)
+    return open_teachers(run, device=device, precision=precision, depth_options=depth_options)
 
 
 def _report(
@@ -273,7 +364,7 @@ def _signed(value: float, digits: int = 3) -> str:
     return "-" if math.isnan(value) else f"{value:+.{digits}g}"
 
 
-def _exit(reports: Sequence[DatasetReport], *, strict: bool) -> None:
+def _exit(reports: Sequence[DatasetReport | ProtocolReport], *, strict: bool) -> None:
     from rangemask.errors import RangemaskError
 
     if reports[-1].stopped:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rangemask.backends.registry import BUILDERS, STUDENT, Role, load, names
@@ -17,6 +18,9 @@ from rangemask.structures.scene_files import SCENE_FILE
 RUN_FILE = "run.json"
 _RUN_FORMAT, _RUN_VERSION = "rangemask-run", 1
 _ROLES: tuple[Role, ...] = ("stereo", "depth", "masks")
+_TWO_IN_ONE = "two-in-one"
+_TWO_IN_ONE_ROLES = frozenset({"stereo", "depth"})
+_PICKLED = (".pth", ".pt", ".bin", ".ckpt")
 _UNSURE = 0.05
 """Average precision asks for the order of unsure objects, too."""
 _SURE = 0.5
@@ -24,7 +28,11 @@ _SURE = 0.5
 
 
 def open_predictor(
-    run: str | Path, *, device: str = "auto", precision: str = "auto"
+    run: str | Path,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    depth_options: Mapping[str, Any] = MappingProxyType({}),
 ) -> PipelinePredictor | SavedScenes:
     """What is at a path, or has a name, ready to be judged.
 
@@ -34,6 +42,7 @@ def open_predictor(
             ``student:PATH``.
         device: where networks run.
         precision: what they compute in.
+        depth_options: of the depth model, such as ``flip="fpp"`` of a two-in-one network.
 
     Raises:
         InputError: nothing that can be judged is there, or a run is of another version.
@@ -41,12 +50,17 @@ def open_predictor(
     """
     path = Path(run)
     if path.is_dir():
-        return _of_folder(path, device, precision)
+        return _of_folder(path, device, precision, depth_options)
     chosen: dict[Role, str] = {}
     for part in str(run).split("+"):
         plain = part.partition(":")[0]
         if plain == STUDENT:
-            return open_student(Path(part.partition(":")[2]), device=device, precision=precision)
+            folder = Path(part.partition(":")[2]).expanduser()
+            if (folder / RUN_FILE).is_file():
+                return _of_run(folder, device, precision, depth_options)
+            return open_student(
+                folder, device=device, precision=precision, depth_options=depth_options
+            )
         roles = [role for role in _ROLES if plain in BUILDERS[role]]
         if not roles:
             known = ", ".join(dict.fromkeys(name for role in _ROLES for name in names(role)))
@@ -55,11 +69,15 @@ def open_predictor(
                 f"run, of a student or of saved scenes, or some of {known} joined by +."
             )
         chosen[roles[0]] = part
-    return open_teachers(chosen, device=device, precision=precision)
+    return open_teachers(chosen, device=device, precision=precision, depth_options=depth_options)
 
 
 def open_teachers(
-    chosen: Mapping[Role, str], *, device: str = "auto", precision: str = "auto"
+    chosen: Mapping[Role, str],
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    depth_options: Mapping[str, Any] = MappingProxyType({}),
 ) -> PipelinePredictor:
     """Models by role and name.
 
@@ -69,7 +87,11 @@ def open_teachers(
     """
     shared: dict[str, Any] = {}
     models: dict[str, Any] = {
-        role: load(role, name, None, device, precision, shared=shared)
+        role: load(
+            *(role, name, None, device, precision),
+            options=depth_options if role == "depth" else {},
+            shared=shared,
+        )
         for role, name in chosen.items()
     }
     name = "+".join(chosen[role] for role in _ROLES if role in chosen)
@@ -77,9 +99,14 @@ def open_teachers(
 
 
 def open_student(
-    folder: Path, *, name: str | None = None, device: str = "auto", precision: str = "auto"
+    folder: Path,
+    *,
+    name: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    depth_options: Mapping[str, Any] = MappingProxyType({}),
 ) -> PipelinePredictor:
-    """A student with all the heads that can be judged.
+    """A student with all the heads that can be judged, or a two-in-one network in both roles.
 
     Raises:
         InputError: the folder is no student, or it has no such head.
@@ -89,7 +116,7 @@ def open_student(
     if "stereo" in heads:
         asked["stereo"] = ("stereo", {})
     if "depth" in heads:
-        asked["depth"] = ("depth", {})
+        asked["depth"] = ("depth", dict(depth_options))
     if heads & {"masks", "semantic"}:
         asked["masks"] = ("masks", {"min_score": _UNSURE})
     if not asked:
@@ -130,11 +157,13 @@ def _predictor(
     )
 
 
-def _of_folder(path: Path, device: str, precision: str) -> PipelinePredictor | SavedScenes:
+def _of_folder(
+    path: Path, device: str, precision: str, depth_options: Mapping[str, Any]
+) -> PipelinePredictor | SavedScenes:
     if (path / RUN_FILE).is_file():
-        return _of_run(path, device, precision)
+        return _of_run(path, device, precision, depth_options)
     if (path / "config.json").is_file():
-        return open_student(path, device=device, precision=precision)
+        return open_student(path, device=device, precision=precision, depth_options=depth_options)
     if (path / SCENE_FILE).is_file():
         return SavedScenes(name=str(path), folders={path.resolve().name: path})
     scenes = sorted(path.glob(f"*/{SCENE_FILE}"))
@@ -148,7 +177,9 @@ def _of_folder(path: Path, device: str, precision: str) -> PipelinePredictor | S
     )
 
 
-def _of_run(path: Path, device: str, precision: str) -> PipelinePredictor:
+def _of_run(
+    path: Path, device: str, precision: str, depth_options: Mapping[str, Any]
+) -> PipelinePredictor:
     state = _read_json(path / RUN_FILE)
     if state.get("format") != _RUN_FORMAT:
         raise InputError(f"{path}: is not the folder of a training run.")
@@ -165,7 +196,13 @@ def _of_run(path: Path, device: str, precision: str) -> PipelinePredictor:
             f"{path}: holds no student yet (best/); the run's state is {state.get('state')!r}. "
             "Let it finish its first epoch."
         )
-    predictor = open_student(student, name=str(path), device=device, precision=precision)
+    predictor = open_student(
+        student,
+        name=str(path),
+        device=device,
+        precision=precision,
+        depth_options=depth_options,
+    )
     frames = _read_json(path / "data.json") if (path / "data.json").is_file() else {}
     trained = frames.get("train")
     known = frozenset(map(str, trained)) if isinstance(trained, list) else frozenset()
@@ -173,13 +210,23 @@ def _of_run(path: Path, device: str, precision: str) -> PipelinePredictor:
 
 
 def _heads_of(folder: Path) -> frozenset[str]:
-    """Heads by the student's own words; what is damaged there is said when it is loaded."""
+    """Heads by the student's own words; what is damaged there is said when it is loaded.
+
+    A two-in-one network, or its authors' file, has no heads but plays both roles.
+    """
+    if folder.is_file() and folder.suffix.lower() in _PICKLED:
+        return _TWO_IN_ONE_ROLES
+    if folder.is_file() and folder.name == "model.safetensors":
+        folder = folder.parent
     if not (folder / "config.json").is_file():
         raise InputError(
             f"{folder}: holds no config.json; a student is a folder with config.json and "
             "model.safetensors."
         )
-    model = _read_json(folder / "config.json").get("model")
+    values = _read_json(folder / "config.json")
+    if values.get("architecture") == _TWO_IN_ONE:
+        return _TWO_IN_ONE_ROLES
+    model = values.get("model")
     if not isinstance(model, Mapping):
         raise InputError(f"{folder / 'config.json'}: has no settings of a model.")
     heads = ("depth", "stereo", "masks", "prompts", "semantic", "fusion")
