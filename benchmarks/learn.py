@@ -477,10 +477,11 @@ def draw(path: Path, curves: Mapping[str, Mapping[str, Points]], rows: list[Row]
     panels[-1].axhline(0.02, color="grey", linestyle="--", label="2 %")
     panels[-1].set_title("one batch over-fitted: share of the first loss")
     for axes in panels:
+        last = axes is panels[-1]
         axes.grid(alpha=0.3)
         axes.set_xlabel("optimiser steps")
-        axes.set_ylim(bottom=0 if axes is not panels[-1] else None)
-        axes.legend(frameon=False)
+        axes.set_ylim(*((None, 100) if last else (0, None)))
+        axes.legend(frameon=False, **({"loc": "upper right", "ncols": 2} if last else {}))
     figure.savefig(path)
 
 
