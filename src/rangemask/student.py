@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rangemask.backends.depth.student import StudentDepth
+from rangemask.backends.depth.two_in_one import TwoInOneDepth
 from rangemask.backends.masks.student import StudentSegmenter
 from rangemask.backends.stereo.student import StudentMatcher
+from rangemask.backends.stereo.two_in_one import TwoInOneMatcher
 from rangemask.backends.student import Student
+from rangemask.backends.two_in_one import TwoInOneStudent
 from rangemask.pipeline import Pipeline
 from rangemask.structures import Scene, StereoFrame
 
 if TYPE_CHECKING:
     from rangemask.models.rangemask import RangeMask
+    from rangemask.models.two_in_one import TwoInOne
 
 
 def predict(network: RangeMask, frame: StereoFrame, **options: Any) -> Scene:
@@ -44,3 +48,22 @@ def predict(network: RangeMask, frame: StereoFrame, **options: Any) -> Scene:
         **options,
     )
     return pipeline(frame)
+
+
+def predict_two_in_one(network: TwoInOne, frame: StereoFrame, **options: Any) -> Scene:
+    """Depth of one frame by a two-in-one network; see ``TwoInOne.predict``.
+
+    Args:
+        network: with weights.
+        frame: one image or a pair.
+        **options: of ``Pipeline``.
+
+    Raises:
+        InputError: the frame does not fit.
+    """
+    student = TwoInOneStudent(network)
+    chosen = {"masks": None, **options}
+    models = (TwoInOneMatcher(student), TwoInOneDepth(student))
+    if frame.right is None:
+        return Pipeline(stereo=None, depth=models[1], **chosen)(frame)
+    return Pipeline(stereo=models[0], **chosen)(frame)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import rangemask as rm
 from rangemask.backends.depth.two_in_one import TwoInOneDepth, TwoInOneDepthConfig
@@ -22,7 +23,9 @@ from rangemask.backends.two_in_one import (
     image_batch,
     network_size,
 )
+from rangemask.cli.main import app
 from rangemask.errors import InputError
+from rangemask.evaluation.opening import open_predictor
 from rangemask.models.two_in_one import (
     TwoInOne,
     TwoInOneConfig,
@@ -31,6 +34,7 @@ from rangemask.models.two_in_one import (
     save_two_in_one,
 )
 from rangemask.models.two_in_one.levels import disparity_levels
+from rangemask.structures.images import write_image
 from support.two_in_one import tiny_network
 
 FULL = (64, 96)
@@ -226,6 +230,51 @@ def test_a_folder_plays_both_roles_in_a_pipeline(folder: Path) -> None:
     assert passport.weights == "in_one"
     assert passport.weights_sha256 is not None
     assert passport.options["architecture"] == "two-in-one"
+
+
+def test_predict_and_save_are_methods_too(tmp_path: Path) -> None:
+    model = rm.load_model(network().save_pretrained(tmp_path / "saved"), device="cpu")
+    pair, alone = (model.predict(one) for one in (frame(), replace(frame(), right=None)))
+    assert pair.disparity is not None
+    assert alone.disparity is None
+    assert alone.depth is not None
+    assert not pair.objects
+    found = model.predict(frame(), masks="geometry")
+    assert {one.role for one in found.provenance.models} == {"stereo", "masks"}
+
+
+def test_from_the_command_line(folder: Path, tmp_path: Path) -> None:
+    images = {}
+    for name, image in (("left", frame().left), ("right", frame().right)):
+        assert image is not None
+        images[name] = tmp_path / f"{name}.png"
+        write_image(images[name], image)
+    rig = tmp_path / "rig.yaml"
+    seen = frame().rig
+    assert seen is not None
+    seen.save(rig)
+    model = f"student:{folder}"
+    common = ["--masks", "none", "--device", "cpu", "--rig", str(rig)]
+    pair = [str(images["left"]), str(images["right"]), "--stereo", model]
+    alone = [str(images["left"]), "--stereo", "none", "--depth", model]
+    for number, words in enumerate((pair, alone)):
+        out = tmp_path / f"out{number}"
+        done = CliRunner().invoke(app, ["predict", *words, *common, "--output", str(out)])
+        assert done.exit_code == 0, done.output
+        (scene,) = out.rglob("scene.json")
+        assert rm.Scene.load(scene.parent).depth is not None
+
+
+def test_evaluation_judges_both_roles(folder: Path) -> None:
+    predictor = open_predictor(f"student:{folder}", device="cpu")
+    said = predictor(frame())
+    assert said.disparity is not None
+    assert said.stereo_depth_m is not None
+    assert said.depth is not None
+    assert said.depth.kind == "metric_m"
+    again = open_predictor(folder, device="cpu", depth_options={"flip": "fpp"})(frame())
+    assert again.depth is not None
+    assert not np.allclose(again.depth.values, said.depth.values)
 
 
 def test_half_precision_says_about_the_same(folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -10,8 +12,12 @@ from rangemask.errors import InputError
 from rangemask.models.card import ModelCard
 from rangemask.models.images import check_images
 from rangemask.models.two_in_one.config import TwoInOneConfig
-from rangemask.models.two_in_one.decoder import Decoded, Decoder, Path
+from rangemask.models.two_in_one.decoder import Decoded, Decoder
+from rangemask.models.two_in_one.decoder import Path as DecoderPath
 from rangemask.models.two_in_one.encoder import MULTIPLE_PX, build_encoder
+
+if TYPE_CHECKING:
+    from rangemask.structures import Scene, StereoFrame
 
 
 class TwoInOne(nn.Module):
@@ -45,7 +51,7 @@ class TwoInOne(nn.Module):
         left: Tensor | Sequence[Tensor],
         right: Tensor | Sequence[Tensor] | None = None,
         *,
-        path: Path | None = None,
+        path: DecoderPath | None = None,
         both: bool = False,
     ) -> Decoded:
         """Disparity and depth of the left images.
@@ -75,6 +81,32 @@ class TwoInOne(nn.Module):
             )
         pair: Decoded = self.decoder(pyramid, self.encoder(partners), size, both=both)
         return pair
+
+    def predict(self, frame: StereoFrame, **options: Any) -> Scene:
+        """Depth of one frame, from one eye or from two.
+
+        Args:
+            frame: one image or a rectified pair.
+            **options: of ``rangemask.Pipeline``; there are no masks unless ``masks`` names a
+                segmenter.
+
+        Raises:
+            InputError: the frame does not fit.
+        """
+        # The front door of the student path: a scene is made on a higher floor.
+        from rangemask.student import predict_two_in_one
+
+        return predict_two_in_one(self, frame, **options)
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write ``config.json``, ``model.safetensors`` and the model card, whole or not at all.
+
+        Raises:
+            OutputError: the folder exists and overwrite is off, or it cannot be written.
+        """
+        from rangemask.models.two_in_one.pretrained import save_two_in_one
+
+        return save_two_in_one(self, folder, overwrite=overwrite)
 
     def _checked(self, images: Tensor | Sequence[Tensor]) -> Tensor:
         batch = check_images(images)
