@@ -10,6 +10,7 @@ import yaml
 
 from rangemask.data.synthetic.store import write_synthetic
 from rangemask.geometry import Rig
+from support.kitti_raw import write_drive
 
 RIG = Rig.rectified(fx=75.0, cx=41.5, cy=27.5, baseline_m=0.12, width=84, height=56)
 
@@ -66,9 +67,37 @@ def test_two_processes_train_one_student(rendered: Path, tmp_path: Path) -> None
     assert (run / "best/model.safetensors").is_file()
 
 
+def test_two_eyes_learn_from_kitti_by_its_published_split(tmp_path: Path) -> None:
+    write_drive(tmp_path / "kitti", "2011_09_26_drive_0001", (0, 1, 2))
+    write_drive(tmp_path / "kitti", "2011_09_26_drive_0002", (0, 1, 3))
+    options = (
+        "encoder=nano",
+        "epochs=1",
+        "augmentation.full_size=[64,96]",
+        "augmentation.crop_size=[32,64]",
+        "loss.mono_perceptual=0",
+        "data.batch_size=2",
+        "data.workers=0",
+        "trainer.accelerator=cpu",
+    )
+    done = train(tmp_path, "two-in-one", "data=kitti", "data.root=kitti", *options)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "runs/two-in-one-1"
+    found = json.loads((run / "data.json").read_text())
+    assert len(found["train"]) == 3
+    assert [name[-10:] for name in found["val"]] == ["0000000000", "0000000003"]
+    assert json.loads((run / "best/config.json").read_text())["architecture"] == "two-in-one"
+    page = (run / "report.html").read_text()
+    assert ">one eye<" in page
+    assert "one eye refined" in page
+    assert "two eyes" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["two-in-one"], "data.root=FOLDER says what to learn from"),
+        (["two-in-one", "colour=1"], "Hydra refused these settings"),
         (["dpeth"], "no stage 'dpeth'; known: backbone, depth"),
         (["depth", "data.rot=x"], "Hydra refused these settings"),
         (["depth", "optimizer.lr=fast"], "config.optimizer.lr must be float"),

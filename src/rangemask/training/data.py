@@ -82,7 +82,11 @@ class Frames:
 
 
 def open_frames(
-    config: DataConfig, seed: int, *, opener: Callable[[str], Dataset] | None = None
+    config: DataConfig,
+    seed: int,
+    *,
+    opener: Callable[[str], Dataset] | None = None,
+    held_out: Callable[[str], Dataset] | None = None,
 ) -> Frames:
     """Open and split.
 
@@ -90,6 +94,7 @@ def open_frames(
         config: which, and how they are split.
         seed: of the split.
         opener: opens a folder; as ``config`` says without it.
+        held_out: opens ``config.validation``; as ``opener`` without it.
 
     Raises:
         InputError: there is no data, or it cannot be split.
@@ -99,7 +104,7 @@ def open_frames(
     opened = partial(_open, config=config) if opener is None else opener
     train = opened(config.root)
     if config.validation is not None:
-        val = opened(config.validation)
+        val = (held_out or opened)(config.validation)
         indices, held = tuple(range(len(train))), tuple(range(len(val)))
     else:
         val = train

@@ -29,6 +29,10 @@ def test_the_file_of_settings_says_the_same(data: str) -> None:
     plain = {name: value for name, value in plain.items() if name not in {"defaults", "hydra"}}
     plain["data"] = yaml.safe_load((conf / "data" / f"{data}.yaml").read_text())
     assert set(plain["model"].values()) == {None}
+    if data == "kitti":
+        kitti = {name: plain["data"].pop(name) for name in ("kind", "validation_kind")}
+        assert kitti == {"kind": "kitti-eigen-train", "validation_kind": "kitti-eigen-test"}
+        assert plain["data"].pop("validation") == "${data.root}"
     told = TwoInOneTrainConfig.from_dict(plain).to_dict() | {"model": {}}
     assert told == TwoInOneTrainConfig().to_dict()
 

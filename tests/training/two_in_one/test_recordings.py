@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rangemask.data.readers import open_dataset
 from rangemask.data.synthetic import random_scene, render
 from rangemask.errors import InputError
 from rangemask.geometry import Rig
@@ -21,6 +22,7 @@ from rangemask.training.two_in_one.recordings import (
     focal_baseline_of,
     open_pairs,
     tell_doubts,
+    without_labels,
 )
 
 RIG = Rig.rectified(fx=280.0, cx=159.5, cy=95.5, baseline_m=0.2, width=320, height=192)
@@ -45,7 +47,7 @@ def write(folder: Path, frame: StereoFrame, count: int = 2, *, rig: bool = True)
 
 def opened(root: Path, **options: object) -> Frames:
     given = {"validation_share": 0.4, **options}
-    return open_pairs(PairDataConfig(root=str(root), **given).frames(), 0)  # type: ignore[arg-type]
+    return open_pairs(PairDataConfig(root=str(root), **given), 0)  # type: ignore[arg-type]
 
 
 def test_left_and_right_alone_are_one_recording(frame: StereoFrame, tmp_path: Path) -> None:
@@ -73,6 +75,24 @@ def test_a_folder_of_recordings_is_split_by_recording(frame: StereoFrame, tmp_pa
 def test_a_store_of_ours_reads_no_labels(rendered: Path) -> None:
     frames = opened(rendered)
     assert d2d_of_data(frames, 84) == pytest.approx(75 * 0.12)
+
+
+def test_labels_that_nobody_learns_from_are_not_read(frame: StereoFrame, tmp_path: Path) -> None:
+    root = write(tmp_path / "walk", frame)
+    (root / "disparity").mkdir()
+    (root / "disparity" / "000000.npy").write_text("damaged", encoding="utf-8")
+    for data in (open_dataset(root), opened(tmp_path).train):
+        assert without_labels(data)[0].disparity is None
+        with pytest.raises(InputError, match=r"000000\.npy"):
+            data[0]
+
+
+def test_validation_may_be_of_another_kind(frame: StereoFrame, tmp_path: Path) -> None:
+    root = write(tmp_path / "a", frame, 5)
+    frames = opened(root, validation=str(root), validation_kind="frames")
+    assert (len(frames.train_indices), len(frames.val_indices)) == (5, 5)
+    with pytest.raises(InputError, match="no kind of data set is called 'film'"):
+        opened(root, validation=str(root), validation_kind="film")
 
 
 def test_no_recordings_speak() -> None:

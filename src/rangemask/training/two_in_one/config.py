@@ -43,6 +43,8 @@ class PairDataConfig:
     """Of the data set, where it is not found out."""
     validation: str | None = None
     """Another folder to validate on; without it a share of ``root``."""
+    validation_kind: str | None = None
+    """Of ``validation``, where it is not ``kind``."""
     validation_share: float = 0.1
     """Of the frames, as whole recordings."""
     train_sequences: tuple[str, ...] | None = None

@@ -48,7 +48,7 @@ def fit_two_in_one(config: TwoInOneTrainConfig, *, progress: bool = True) -> Fit
         OutOfMemoryError: with which options to lower.
         OutputError: the run's folder is taken or cannot be written.
     """
-    frames = open_pairs(config.data.frames(), config.run.seed)
+    frames = open_pairs(config.data, config.run.seed)
     full_size = config.augmentation.full_size
     warnings = tell_doubts(frames, config.data.checked_pairs, full_size)
     torch.manual_seed(config.run.seed)

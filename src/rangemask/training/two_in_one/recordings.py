@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rangemask.camera.pair_check import PairCheck, check_pair
 from rangemask.data.readers import open_dataset
-from rangemask.data.readers.listed import frame_name
+from rangemask.data.readers.listed import ListedDataset, frame_name
 from rangemask.data.sample import Dataset, Sample
 from rangemask.data.store import StoredLabels
 from rangemask.errors import InputError
 from rangemask.structures import StereoFrame
-from rangemask.training.config import DataConfig
 from rangemask.training.data import Frames, open_frames
+from rangemask.training.two_in_one.config import PairDataConfig
 
 logger = logging.getLogger(__name__)
 
 _ASPECT_TOLERANCE = 1.25
 _SHOWN = 3
+_LABEL_FILES = frozenset(
+    {"disparity", "depth", "masks", "semantic", "visible", "improved", "points"}
+)
+"""What entries of readers call the files that may be missing."""
 
 
 class Recordings:
@@ -71,7 +77,7 @@ class Recordings:
         return (self[index] for index in range(len(self)))
 
 
-def open_pairs(config: DataConfig, seed: int) -> Frames:
+def open_pairs(config: PairDataConfig, seed: int) -> Frames:
     """Open and split pairs.
 
     A folder of recordings, each with ``left/`` and ``right/``, is taken as one data set.
@@ -79,20 +85,20 @@ def open_pairs(config: DataConfig, seed: int) -> Frames:
     Raises:
         InputError: there is no data, a partner is missing, or it cannot be split.
     """
-    return open_frames(config, seed, opener=_opener(config))
+    validating = config.kind if config.validation_kind is None else config.validation_kind
+    return open_frames(
+        config.frames(),
+        seed,
+        opener=partial(_open, kind=config.kind),
+        held_out=partial(_open, kind=validating),
+    )
 
 
-def _opener(config: DataConfig) -> Callable[[str], Dataset] | None:
-    if config.kind is not None or config.root is None:
-        return None
-
-    def opened(root: str) -> Dataset:
-        found = recordings_below(Path(root))
-        if not found:
-            return open_dataset(root)
-        return Recordings({frame_name(path.name): open_dataset(path) for path in found})
-
-    return opened
+def _open(root: str, kind: str | None) -> Dataset:
+    found = recordings_below(Path(root)) if kind is None else []
+    if not found:
+        return open_dataset(root, kind)
+    return Recordings({frame_name(path.name): open_dataset(path) for path in found})
 
 
 def recordings_below(root: Path) -> list[Path]:
@@ -107,8 +113,21 @@ def _has_pair(folder: Path) -> bool:
 
 
 def without_labels(data: Dataset) -> Dataset:
-    """The same samples; of stores of ours only the images are read."""
-    return data.only((), pairs=True) if isinstance(data, StoredLabels) else data
+    """The same samples, of which the images alone are read, as far as their reader allows it."""
+    if isinstance(data, StoredLabels):
+        return data.only((), pairs=True)
+    if isinstance(data, Recordings):
+        return Recordings({name: without_labels(part) for name, part in data.parts.items()})
+    if isinstance(data, ListedDataset):
+        return replace(data, entries=tuple(_bare(entry) for entry in data.entries))
+    return data
+
+
+def _bare(entry: Any) -> Any:
+    if not is_dataclass(entry) or isinstance(entry, type):
+        return entry
+    labels = _LABEL_FILES & {field.name for field in fields(entry)}
+    return replace(entry, **dict.fromkeys(labels))
 
 
 def pair_of(sample: Sample) -> StereoFrame:
