@@ -105,8 +105,9 @@ class Pipeline:
             view without empty borders, 1 everything that the cameras saw.
         device: where networks run that are given by name: auto, cpu, cuda, cuda:1 or mps.
         precision: what they compute in: auto, float32, bfloat16 or float16.
-        memory_budget: of a CUDA device, such as ``"6GB"``: networks that do not fit together take
-            turns on it. Without it they all stay there, and make room only when memory runs out.
+        memory_budget: such as ``"6GB"``. On a CUDA device networks that do not fit together take
+            turns; without it they all stay there, and make room only when memory runs out. On any
+            device ``foundation-stereo`` plans how it runs so that it stays within.
 
     Raises:
         UnknownNameError: a model's name is unknown.
@@ -171,7 +172,7 @@ class Pipeline:
                     "%s: no rig was given, so there are no distances. Give one with --rig.",
                     frame.name,
                 )
-            passports.append(self.stereo.passport)
+            passports.append(getattr(match, "passport", self.stereo.passport))
         elif self.depth is not None:
             depth = self._residence.ask(self.depth, partial(self.depth, frame))
             passports.append(self.depth.passport)

@@ -32,6 +32,15 @@ class HasNetworks(Protocol):
         ...
 
 
+@runtime_checkable
+class PlansMemory(Protocol):
+    """A model that can keep to a budget by itself, before it works."""
+
+    def plan_within(self, budget_bytes: int, taken_bytes: int = 0) -> None:
+        """Keep to a budget, of which others hold a part that they cannot give up."""
+        ...
+
+
 class Meter(Protocol):
     """What measures and frees a device's memory."""
 
@@ -78,6 +87,9 @@ class Residence:
     the GPU to itself. From then on the others stay as far as the budget reaches. Models on other
     devices than CUDA are left alone: an Apple GPU has no memory of its own to make room in.
 
+    A model that plans its memory is told the budget on any device. On CUDA all of it is its own,
+    since the others make room; elsewhere their weights stay where they are, and count.
+
     Args:
         budget: bytes, or text such as "6GB", that weights and intermediate results may take
             together; None for all that there is.
@@ -94,11 +106,15 @@ class Residence:
         self._networks: dict[int, Any] = {}
         self._needs: dict[int, int] = {}
         self._said: set[int] = set()
+        self._settled: dict[int, Any] = {}
 
     def admit(self, model: object) -> None:
         """Let a model that was just loaded wait in RAM until it is asked, if there is a budget."""
-        if self.budget_bytes is not None:
-            self._park(list(self._of(model)))
+        if self.budget_bytes is None:
+            return
+        self._park(list(self._of(model)))
+        self._settle(model)
+        self._tell(model)
 
     def ask(self, model: object, call: Callable[[], _Answer]) -> _Answer:
         """Let a model work, with room for it.
@@ -108,11 +124,13 @@ class Residence:
         Raises:
             OutOfMemoryError: it does not fit alone either.
         """
+        self._tell(model)
         try:
             with self._using(model):
                 return call()
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
+        except (RuntimeError, OutOfMemoryError) as error:
+            hopeless = isinstance(error, OutOfMemoryError) and not self._of(model)
+            if not is_out_of_memory(error) or hopeless:
                 raise
         logger.warning("memory ran out: the other models make room, and it is tried once more")
         self._park([one for one in self._networks if one not in self._of(model)])
@@ -127,6 +145,22 @@ class Residence:
                 "smaller images, --precision bfloat16 (or float16), a smaller model, or --device "
                 "cpu."
             ) from error
+
+    def _settle(self, model: object) -> None:
+        """Remember networks that are never moved."""
+        for network in model.networks if isinstance(model, HasNetworks) else ():
+            if id(network) not in self._homes:
+                self._settled[id(network)] = network
+
+    def _tell(self, model: object) -> None:
+        if self.budget_bytes is None or not isinstance(model, PlansMemory):
+            return
+        own = {id(one) for one in (model.networks if isinstance(model, HasNetworks) else ())}
+        taken = 0
+        if own & self._settled.keys():
+            others = (one for key, one in self._settled.items() if key not in own)
+            taken = sum(_bytes_of(one) for one in others)
+        model.plan_within(self.budget_bytes, taken)
 
     @contextmanager
     def _using(self, model: object) -> Iterator[None]:

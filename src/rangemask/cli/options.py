@@ -47,5 +47,8 @@ Precision = Annotated[
 ]
 MemoryBudget = Annotated[
     str | None,
-    typer.Option("--memory-budget", help="Of a CUDA device, such as 6GB: networks take turns."),
+    typer.Option(
+        "--memory-budget",
+        help="Such as 6GB: networks take turns on CUDA, and foundation-stereo plans within it.",
+    ),
 ]

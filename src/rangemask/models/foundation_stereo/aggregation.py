@@ -96,11 +96,19 @@ class Aggregation(nn.Module):
 
     def hourglass(self, halved: Tensor, features: ImageFeatures) -> Tensor:
         """(B, 2C, D / 2, h / 2, w / 2), not yet gated, to the same, down and up again."""
+        # What is not needed any more is let go at once: these are the largest maps but one.
         first = self.feature_att_8(halved, features.eighth)
+        del halved
         second = self.feature_att_16(self.conv2(first), features.sixteenth)
         third = self.feature_att_32(self.conv3(second), features.thirtysecond)
-        second = self.agg_0(torch.cat((self.conv3_up(third), second), dim=1))
-        second = self.feature_att_up_16(second, features.sixteenth)
-        first = self.agg_1(torch.cat((self.conv2_up(second), first), dim=1))
-        answer: Tensor = self.feature_att_up_8(first, features.eighth)
+        joined = torch.cat((self.conv3_up(third), second), dim=1)
+        del third
+        for block in self.agg_0:
+            joined = block(joined)
+        second = self.feature_att_up_16(joined, features.sixteenth)
+        joined = torch.cat((self.conv2_up(second), first), dim=1)
+        del first, second
+        for block in self.agg_1:
+            joined = block(joined)
+        answer: Tensor = self.feature_att_up_8(joined, features.eighth)
         return answer

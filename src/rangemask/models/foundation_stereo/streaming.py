@@ -188,8 +188,10 @@ def axial_(volume: Tensor, block: Axial, slabs: Slabs) -> None:
 def aggregate_(volume: Tensor, net: Aggregation, features: ImageFeatures, slabs: Slabs) -> None:
     """``Aggregation`` in place, on a volume with empty planes around it."""
     coarse = _coarse(volume, net)
-    halved = net.conv1[1](_halved(volume, net, slabs).permute(3, 0, 1, 2)[None])
-    halved = net.hourglass(halved, features)
+    # Not named before, since the hourglass lets go of what it is given.
+    halved = net.hourglass(
+        net.conv1[1](_halved(volume, net, slabs).permute(3, 0, 1, 2)[None]), features
+    )
     _enlarge_into(volume, net, halved, slabs)
     _add_coarse(volume, coarse)
     for block in net.conv_out:

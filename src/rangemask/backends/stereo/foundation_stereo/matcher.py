@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import cv2
@@ -11,8 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rangemask.backends.residence import OutOfMemoryError, is_out_of_memory, parse_bytes
 from rangemask.backends.stereo.foundation_stereo.config import FoundationStereoOptions
-from rangemask.backends.stereo.foundation_stereo.plan import Run, plan_run
+from rangemask.backends.stereo.foundation_stereo.memory import Kind
+from rangemask.backends.stereo.foundation_stereo.plan import Limits, Run, gigabytes, plan_run
 from rangemask.errors import InputError
 from rangemask.geometry import Rig
 from rangemask.geometry.arrays import BoolMap, FloatMap, ImageArray
@@ -23,6 +27,9 @@ from rangemask.models.heads.stereo.volume import mass_around
 from rangemask.structures import Passport, StereoFrame, StereoMatch
 
 logger = logging.getLogger(__name__)
+
+LARGE = ("base", "large", "giant")
+"""Vision transformers that the table counts as ViT-L."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -35,6 +42,10 @@ class FoundationStereoMatch(StereoMatch):
     """What the volume holds, in pixels of the frame."""
     near_limit_m: float | None
     """The depth that this implies: nothing nearer can be measured. None without a rig."""
+    run: Run
+    """How it was run; within a memory budget, what was planned."""
+    passport: Passport
+    """The matcher's, with what was planned for this frame."""
 
 
 class FoundationStereoMatcher:
@@ -58,28 +69,39 @@ class FoundationStereoMatcher:
         self.options = (options or FoundationStereoOptions()).completed({})
         self.dtype = dtype
         self._passport = passport
+        given = self.options.memory_budget
+        self._own_bytes = None if given is None else parse_bytes(given)
+        self._shared_bytes: int | None = None
+        self._taken_bytes = 0
         self._warned = False
+        self._said: set[Run] = set()
 
     @property
     def passport(self) -> Passport:
         """What it is and under which licence."""
-        return self._passport
+        budget = self._budget_bytes
+        if budget is None:
+            return self._passport
+        return replace(self._passport, options={**self._passport.options, "memory_budget": budget})
+
+    @property
+    def _budget_bytes(self) -> int | None:
+        given = [one for one in (self._own_bytes, self._shared_bytes) if one is not None]
+        return min(given, default=None)
+
+    def plan_within(self, budget_bytes: int, taken_bytes: int = 0) -> None:
+        """Keep to a budget that several models share, from the next frame on.
+
+        Args:
+            budget_bytes: of all; the smaller one counts where the options state one as well.
+            taken_bytes: by others, who cannot make room.
+        """
+        self._shared_bytes, self._taken_bytes = budget_bytes, taken_bytes
 
     @property
     def networks(self) -> tuple[FoundationStereo, ...]:
         """What can be moved between devices."""
         return (self.network,)
-
-    def near_limit_m(self, rig: Rig | None) -> float | None:
-        """The nearest depth that the largest disparity allows; None without a baseline."""
-        if rig is None or rig.baseline_m is None:
-            return None
-        return float(rig.fx * rig.baseline_m / (self._largest_px + rig.doffs_px))
-
-    @property
-    def _largest_px(self) -> float:
-        assert self.options.max_disparity_px is not None  # noqa: S101 - completed
-        return self.options.max_disparity_px / self.options.scale
 
     def __call__(
         self, frame: StereoFrame, *, start_px: FloatMap | None = None
@@ -109,12 +131,54 @@ class FoundationStereoMatcher:
                 "model instead."
             )
         self._check_far(frame)
-        run = plan_run(self.options, frame.height, frame.width, frame.name)
+        run = plan_run(self.options, frame.height, frame.width, frame.name, limits=self._limits())
+        self._say(run, frame.name)
         start = None if start_px is None else _start(start_px, frame, run)
-        found, padding = self._infer(frame.left, frame.right, run, start)
+        with _in_words(frame, run):
+            found, padding = self._infer(frame.left, frame.right, run, start)
         disparity = _full_size(found.disparity_px, frame) * np.float32(frame.width / run.width)
         confidence = _full_size(padding.removed(_confidence(found)), frame)
-        return self._judged(frame, disparity, np.clip(np.nan_to_num(confidence), 0, 1))
+        return self._judged(frame, run, disparity, np.clip(np.nan_to_num(confidence), 0, 1))
+
+    def _limits(self) -> Limits | None:
+        budget = self._budget_bytes
+        if budget is None:
+            return None
+        own, shared = self._own_bytes, self._shared_bytes
+        left = [one for one in (own, shared and shared - self._taken_bytes) if one is not None]
+        return Limits(
+            budget_bytes=min(left),
+            weights_bytes=sum(
+                tensor.nbytes for tensor in (*self.network.parameters(), *self.network.buffers())
+            ),
+            kind=Kind(self.network.config.vit in LARGE, self.dtype != torch.float32),
+            device=next(self.network.parameters()).device.type,
+        )
+
+    def _say(self, run: Run, name: str) -> None:
+        """What was planned, once per size."""
+        if run.peak_bytes is None or run in self._said:
+            return
+        self._said.add(run)
+        smaller = run.scale < self.options.scale
+        logger.log(
+            logging.WARNING if smaller else logging.INFO,
+            "%s: memory_budget %s: scale %.3g (%d x %d px), %s; at most %s is expected%s",
+            name,
+            gigabytes(self._budget_bytes or 0),
+            *(run.scale, run.width, run.height, str(self.dtype).removeprefix("torch.")),
+            gigabytes(run.peak_bytes),
+            ". A larger budget, or a smaller max_disparity_px, keeps more detail" * smaller,
+        )
+
+    def _passport_of(self, run: Run) -> Passport:
+        if run.peak_bytes is None:
+            return self.passport
+        planned = {
+            "scale": run.scale,
+            "expected_peak_bytes": run.peak_bytes,
+        }
+        return replace(self.passport, options={**self.passport.options, **planned})
 
     @torch.inference_mode()
     def _infer(
@@ -134,25 +198,28 @@ class FoundationStereoMatcher:
             )
 
     def _judged(
-        self, frame: StereoFrame, disparity: FloatMap, confidence: FloatMap
+        self, frame: StereoFrame, run: Run, disparity: FloatMap, confidence: FloatMap
     ) -> FoundationStereoMatch:
         known = np.isfinite(disparity) & (disparity > 0)
         known &= disparity >= self._least_px(frame.rig)
         disparity = np.where(known, disparity, np.float32(np.nan))
-        beyond = disparity > self._largest_px
+        largest_px = run.max_disparity_px / run.scale
+        beyond = disparity > largest_px
         confidence[~known | beyond] = 0
-        near_m = self.near_limit_m(frame.rig)
+        near_m = _near_limit_m(frame.rig, largest_px)
         if beyond.any() and not self._warned:
             self._warned = True
-            self._warn(frame.name, float(beyond.mean()), near_m)
+            _warn(frame.name, float(beyond.mean()), largest_px, near_m)
         return FoundationStereoMatch(
             disparity=disparity,
             confidence=confidence,
             occluded=np.arange(frame.width, dtype=np.float32) - disparity < 0,
             filled=np.zeros(disparity.shape, dtype=bool),
             beyond=beyond,
-            max_disparity_px=self._largest_px,
+            max_disparity_px=largest_px,
             near_limit_m=near_m,
+            run=run,
+            passport=self._passport_of(run),
         )
 
     def _least_px(self, rig: Rig | None) -> float:
@@ -170,14 +237,39 @@ class FoundationStereoMatcher:
                 "rig with a baseline. Give one (--rig), or leave z_far_m out."
             )
 
-    def _warn(self, name: str, share: float, near_m: float | None) -> None:
-        near = "" if near_m is None else f", so nothing nearer than {near_m:.3g} m can be measured"
-        logger.warning(
-            "%s: %.1f %% of the disparities are beyond the %g px that max_disparity_px and scale "
-            "allow%s; they are flagged, with confidence 0. A larger max_disparity_px, or a "
-            "smaller scale, reaches nearer.",
-            *(name, 100 * share, self._largest_px, near),
-        )
+
+@contextmanager
+def _in_words(frame: StereoFrame, run: Run) -> Iterator[None]:
+    """Where memory runs out, say which options lower the need."""
+    try:
+        yield
+    except RuntimeError as error:
+        # The processor's allocator has no type of its own.
+        if not is_out_of_memory(error) and "not enough memory" not in str(error):
+            raise
+        raise OutOfMemoryError(
+            f"{frame.name}: memory ran out at {run.width} x {run.height} px "
+            f"({str(error).splitlines()[0][:200]}). Use memory_budget, such as "
+            "memory_budget='6GB' (--memory-budget 6GB), or a smaller one: it plans scale and more "
+            "so that it fits. Or use precision='float16' on CUDA, or a smaller max_disparity_px."
+        ) from error
+
+
+def _near_limit_m(rig: Rig | None, largest_px: float) -> float | None:
+    """The nearest depth that the largest disparity allows; None without a baseline."""
+    if rig is None or rig.baseline_m is None:
+        return None
+    return float(rig.fx * rig.baseline_m / (largest_px + rig.doffs_px))
+
+
+def _warn(name: str, share: float, largest_px: float, near_m: float | None) -> None:
+    near = "" if near_m is None else f", so nothing nearer than {near_m:.3g} m can be measured"
+    logger.warning(
+        "%s: %.1f %% of the disparities are beyond the %g px that max_disparity_px and scale "
+        "allow%s; they are flagged, with confidence 0. A larger max_disparity_px, or a "
+        "smaller scale, reaches nearer.",
+        *(name, 100 * share, largest_px, near),
+    )
 
 
 def _batch(image: ImageArray, run: Run) -> Tensor:
