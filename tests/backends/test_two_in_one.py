@@ -1,5 +1,6 @@
 """A two-in-one network in its roles: as a depth model, as a matcher, in a pipeline."""
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -275,6 +276,17 @@ def test_evaluation_judges_both_roles(folder: Path) -> None:
     again = open_predictor(folder, device="cpu", depth_options={"flip": "fpp"})(frame())
     assert again.depth is not None
     assert not np.allclose(again.depth.values, said.depth.values)
+
+
+def test_a_training_run_is_judged_by_its_best(tmp_path: Path) -> None:
+    network().save_pretrained(tmp_path / "best")
+    state = {"format": "rangemask-run", "format_version": 1, "state": "done"}
+    (tmp_path / "run.json").write_text(json.dumps(state))
+    (tmp_path / "data.json").write_text(json.dumps({"train": ["frame"]}))
+    for name in (tmp_path, f"student:{tmp_path}"):
+        predictor = open_predictor(name, device="cpu")
+        assert predictor.trained_on == {"frame"}
+        assert predictor.kinds == {"disparity", "depth"}
 
 
 def test_half_precision_says_about_the_same(folder: Path) -> None:

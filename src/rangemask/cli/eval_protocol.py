@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_SHOWN = ("abs_rel", "sq_rel", "rmse_m", "rmse_log", "delta_1", "epe_px", "d1")
 REPORT_FILE, FRAMES_FILE, PAGE_FILE = "report.json", "frames.csv", "report.html"
 
 
@@ -131,11 +132,12 @@ def show_protocol(report: ProtocolReport, output: Path | None) -> None:
     from rangemask.cli.console import print_rich
     from rangemask.view.protocol_page import columns_of, rows_of
 
-    columns = columns_of(report)
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column(report.options.protocol)
+    # The page and the files have all columns; a terminal has 80 characters.
+    columns = [column for column in columns_of(report) if column in _SHOWN]
+    table = Table(box=SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False)
+    table.add_column(report.options.protocol, no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
+        table.add_column(column, justify="right", no_wrap=True)
     for title, values in rows_of(report):
         table.add_row(Text(title), *(_number(values.get(column)) for column in columns))
     lines = [f"{len(report.frames)} frames of {report.dataset}", *report.notes]
