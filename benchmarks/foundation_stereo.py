@@ -40,6 +40,7 @@ from rangemask.backends.stereo.foundation_stereo import (
     FoundationStereoOptions,
 )
 from rangemask.backends.stereo.foundation_stereo.memory import (
+    ALIVE_BYTES,
     Kind,
     Need,
     alive_bytes,
@@ -266,11 +267,11 @@ def fit(counted: dict[Case, int]) -> Need:
         {case: peak for case, peak in counted.items() if low < case[2] <= high}
         for low, high in ((0, FEW_PX), (FEW_PX, PUBLISHED_PX), (PUBLISHED_PX, math.inf))
     )
-    features = max(peak / (case[0] * case[1]) for case, peak in few.items())
-    volume = _least([_terms(case) for case in many], list(many.values()))
+    features = max((peak - ALIVE_BYTES) / (case[0] * case[1]) for case, peak in few.items())
+    volume = _least([_terms(case) for case in many], [peak - ALIVE_BYTES for peak in many.values()])
     refine = _least(
         [_terms(case) for case in some],
-        [peak - row_bytes(case[0], case[1]) for case, peak in some.items()],
+        [peak - ALIVE_BYTES - row_bytes(case[0], case[1]) for case, peak in some.items()],
     )
     return Need(features, *volume, *refine)
 
@@ -280,7 +281,7 @@ def _terms(case: Case) -> tuple[int, int]:
     return height * width, height * width // 16 * (largest // 4)
 
 
-def _least(terms: list[tuple[int, ...]], peaks: list[int]) -> list[float]:
+def _least(terms: list[tuple[int, ...]], peaks: list[float]) -> list[float]:
     design = np.asarray(terms, float) / 1e6
     found = linprog(design.sum(0), A_ub=-design, b_ub=-np.asarray(peaks, float) / 1e6)
     return [float(value) for value in found.x]

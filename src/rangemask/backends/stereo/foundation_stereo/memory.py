@@ -44,13 +44,15 @@ class Kind(NamedTuple):
 
 NEEDS: Mapping[Kind, Need] = MappingProxyType(
     {
-        Kind(large=False, half=False): Need(1556, 500, 240, 1195, 132.5),
-        Kind(large=False, half=True): Need(1000, 300, 140, 900, 70),
-        Kind(large=True, half=False): Need(1556, 500, 240, 1195, 132.5),
-        Kind(large=True, half=True): Need(1000, 300, 140, 900, 70),
+        Kind(large=False, half=False): Need(1414, 152, 256, 1085, 132),
+        Kind(large=False, half=True): Need(906, 60, 128, 752, 68),
+        Kind(large=True, half=False): Need(1512, 270, 256, 1155, 132),
+        Kind(large=True, half=True): Need(932, 130, 128, 800, 68),
     }
 )
 """Tensors that are alive at the same time, counted."""
+ALIVE_BYTES = 16e6
+"""Of these, what does not grow with the size."""
 MARGIN = {"cpu": 1.28, "cuda": 1.25}
 """What is taken beyond tensors that are counted."""
 FIXED_BYTES = {"cpu": 100e6, "cuda": 300e6}
@@ -88,7 +90,8 @@ def alive_bytes(need: Need, height: int, width: int, max_disparity_px: int) -> f
     planes = max_disparity_px // QUARTER
     volume = need.volume_px * pixels + need.volume_cell * plane * planes
     refine = need.refine_px * pixels + need.refine_cell * plane * planes
-    return max(need.feature_px * pixels, volume, refine + row_bytes(height, width))
+    refine += row_bytes(height, width)
+    return ALIVE_BYTES + max(need.feature_px * pixels, volume, refine)
 
 
 def row_bytes(height: int, width: int) -> int:
