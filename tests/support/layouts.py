@@ -129,6 +129,20 @@ def kitti_2012(root: Path, data: list[Truth]) -> None:
         save_text(training / "calib" / f"{i:06d}.txt", "\n".join(lines))
 
 
+def kitti_raw(root: Path, data: list[Truth], drive: str = "2011_09_26_drive_0002") -> None:
+    """Frames 0 and 3 of a drive; depth is tested by itself."""
+    day = root / drive[:10]
+    cameras = [day / f"{drive}_sync/image_{camera}/data" for camera in ("02", "03")]
+    for number, truth in zip((0, 3), data, strict=True):
+        name = f"{number:010d}.png"
+        pair(truth, cameras[0] / name, cameras[1] / name)
+    RIG.save(day / "calib_cam_to_cam.txt", format="kitti")
+
+
+def kitti_raw_to_learn(root: Path, data: list[Truth]) -> None:
+    kitti_raw(root, data, "2011_09_26_drive_0001")
+
+
 def _scene(scene: Path, truth: Truth, disparity: str) -> None:
     pair(truth, scene / "im0.png", scene / "im1.png")
     save(scene / "im1E.png", truth.frame.left)

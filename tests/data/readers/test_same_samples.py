@@ -51,6 +51,30 @@ LAYOUTS = {
     "kitti 2012": alone(
         "kitti", layouts.kitti_2012, "000000_10", "000001_10", "dvRc", step_px=1 / 256
     ),
+    "kitti raw": clip(
+        "kitti-raw",
+        layouts.kitti_raw,
+        "2011_09_26_drive_0002_sync",
+        "2011_09_26_drive_0002_sync-0000000000",
+        "2011_09_26_drive_0002_sync-0000000003",
+        "Rc",
+    ),
+    "kitti raw, to learn": clip(
+        "kitti-eigen-train",
+        layouts.kitti_raw_to_learn,
+        "2011_09_26_drive_0001_sync",
+        "2011_09_26_drive_0001_sync-0000000000",
+        "2011_09_26_drive_0001_sync-0000000003",
+        "Rc",
+    ),
+    "kitti raw, to test": clip(
+        "kitti-eigen-test",
+        layouts.kitti_raw,
+        "2011_09_26_drive_0002_sync",
+        "2011_09_26_drive_0002_sync-0000000000",
+        "2011_09_26_drive_0002_sync-0000000003",
+        "Rc",
+    ),
     "middlebury": alone("middlebury", layouts.middlebury, "Scene0", "Scene1", "dvRc"),
     "eth3d": Layout(
         layouts.eth3d,
