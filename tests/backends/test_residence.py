@@ -140,6 +140,32 @@ def test_the_largest_leaves_first() -> None:
     assert small.there
 
 
+class Planner(Model):
+    """Keeps to a budget that it is told."""
+
+    told: tuple[int, int] | None = None
+
+    def plan_within(self, budget_bytes: int, taken_bytes: int = 0) -> None:
+        self.told = budget_bytes, taken_bytes
+
+
+def test_who_plans_is_told_the_budget() -> None:
+    """On the GPU all of it, since the others make room; elsewhere without their weights."""
+    for where, taken in ((GPU, 0), ("cpu", 300)):
+        gpu = Gpu()
+        planner, other = Planner(gpu, 100, 0), Model(gpu, 300, 0)
+        for model in (planner, other):
+            model.networks[0].to(where)
+        residence = Residence(600, gpu)
+        for model in (planner, other):
+            residence.admit(model)
+        residence.ask(planner, lambda: "done")
+        assert planner.told == (600, taken)
+    without = Planner(gpu, 100, 0)
+    Residence(meter=gpu).ask(without, lambda: "done")
+    assert without.told is None
+
+
 def test_memory_that_runs_out_is_tried_once_more_alone(caplog: pytest.LogCaptureFixture) -> None:
     gpu = Gpu(size=500)
     first, second = Model(gpu, 200, 50), Model(gpu, 200, 250)
