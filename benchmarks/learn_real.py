@@ -73,15 +73,15 @@ class Scenes:
         if not self.frames:
             raise SystemExit(f"no scenes with ground truth are in {source}; give --data FOLDER.")
 
+    @property
+    def watched(self) -> Path:
+        """A store of one of the scenes: what a run validates on; judged is elsewhere."""
+        return self.root.with_name("watched")
+
     def label(self) -> None:
         """As ``rangemask label`` does."""
-        for side in ("left", "right"):
-            (self.root / side).mkdir(parents=True, exist_ok=True)
-        for name, frame in self.frames.items():
-            assert frame.right is not None
-            write_image(self.root / "left" / f"{name}.png", frame.left)
-            write_image(self.root / "right" / f"{name}.png", frame.right)
-        label_dataset(self.root, LabelConfig(masks=None), RunOptions())
+        _label(self.root, self.frames)
+        _label(self.watched, dict([next(iter(self.frames.items()))]))
 
     def lacking(self) -> dict[str, NDArray[np.bool_]]:
         """Where the truth is known and the labels are not, or have no weight."""
@@ -95,13 +95,23 @@ class Scenes:
         return found
 
 
+def _label(root: Path, frames: Mapping[str, StereoFrame]) -> None:
+    for side in ("left", "right"):
+        (root / side).mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        assert frame.right is not None
+        write_image(root / "left" / f"{name}.png", frame.left)
+        write_image(root / "right" / f"{name}.png", frame.right)
+    label_dataset(root, LabelConfig(masks=None), RunOptions())
+
+
 def train(scenes: Scenes, start: Path | None, steps: int, runs: Path) -> tuple[RangeMask, ...]:
     """The student before and after."""
     config = TrainConfig(
         stage="stereo",
         data=DataConfig(
             root=str(scenes.root),
-            validation=str(scenes.root),  # its curve is against the labels, not the truth
+            validation=str(scenes.watched),
             size_px=SIZE,
             batch_size=4,
             workers=1,

@@ -28,7 +28,7 @@ def test_every_role_has_students_and_models_of_its_own() -> None:
 
 
 def test_unknown_names_are_told_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"known: sgbm, .*student:PATH\. Did you mean 'sgbm'"):
+    with pytest.raises(UnknownNameError, match=r"known: sgbm, .*Did you mean .sgbm."):
         load_stereo("sgmb")
     with pytest.raises(UnknownNameError, match=r"known: geometry, sam2\.1-tiny, .*student:PATH\.$"):
         load_masks("xyz")

@@ -93,7 +93,7 @@ def fit(config: TrainConfig, *, progress: bool = True) -> Fitted:
     return _finish(config, folder, frames, module, trainer)
 
 
-class _JudgeTheEnd(Callback):
+class JudgeTheEnd(Callback):
     """A run whose steps end within an epoch is judged and saved there, as after a whole one.
 
     Lightning ends it without either: the last steps, of the smallest rates, would be lost.
@@ -102,7 +102,7 @@ class _JudgeTheEnd(Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *rest: Any) -> None:
         """Ask for an orderly end at the last step."""
         del rest
-        if trainer.global_step == trainer.max_steps:
+        if 0 < trainer.max_steps <= trainer.global_step:
             trainer.should_stop = True
 
 
@@ -216,7 +216,7 @@ def _callbacks(config: TrainConfig, folder: RunFolder) -> list[Callback]:
             enable_version_counter=False,
         ),
         LearningRateMonitor(logging_interval="step"),
-        _JudgeTheEnd(),
+        JudgeTheEnd(),
     ]
     if config.trainer.patience:
         found.append(

@@ -133,8 +133,8 @@ def test_vgg_is_in_no_checkpoint_and_training_resumes_without_it(
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_batch(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poisoned(config: TwoInOneTrainConfig, d2d: float | None) -> Any:
-        model = make_network(config, d2d)
+    def poisoned(config: TwoInOneTrainConfig, *known: float | None) -> Any:
+        model = make_network(config, *known)
         with torch.no_grad():
             next(model.decoder.parameters()).fill_(float("nan"))
         return model
@@ -157,6 +157,18 @@ def test_lack_of_memory_says_which_options_to_lower(
     monkeypatch.setattr(TwoInOneModule, "training_step", full)
     with pytest.raises(OutOfMemoryError, match=r"data.batch_size \(now 2\).*pyramid=quarter"):
         fit_two_in_one(make(), progress=False)
+
+
+def test_the_network_knows_how_it_was_trained(make: Make) -> None:
+    measured = make_network(make(), 7.0, 60.0).config
+    assert (measured.d2d, measured.focal_px, measured.metric) == (7.0, 60.0, True)
+    assert measured.full_size == make().augmentation.full_size
+    without_baseline = make_network(make(), None).config
+    assert not without_baseline.metric
+    told = make_network(make(model={"d2d": 5.0}), None).config
+    assert (told.d2d, told.metric) == (5.0, True)
+    with pytest.raises(InputError, match="full_size is not set here"):
+        make_network(make(model={"full_size": [384, 1280]}), None)
 
 
 def test_it_starts_from_a_network_that_was_saved(make: Make, tmp_path: Path) -> None:

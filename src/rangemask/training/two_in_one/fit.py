@@ -17,7 +17,14 @@ from rangemask.models.two_in_one import TwoInOne, TwoInOneConfig, build_two_in_o
 from rangemask.models.two_in_one.config import ENCODERS
 from rangemask.models.two_in_one.pretrained import load_two_in_one, save_two_in_one
 from rangemask.training.data import Frames
-from rangemask.training.fit import Fitted, best_scores, make_trainer, running, start_folder
+from rangemask.training.fit import (
+    Fitted,
+    JudgeTheEnd,
+    best_scores,
+    make_trainer,
+    running,
+    start_folder,
+)
 from rangemask.training.plots import write_plots
 from rangemask.training.run_folder import RunFolder
 from rangemask.training.students import trained_card
@@ -25,11 +32,16 @@ from rangemask.training.two_in_one.config import STAGE, TwoInOneTrainConfig
 from rangemask.training.two_in_one.module import CHOICE, NETWORK, TwoInOneModule
 from rangemask.training.two_in_one.pairs import PairsModule
 from rangemask.training.two_in_one.photometric import PerceptualFeatures, load_perceptual
-from rangemask.training.two_in_one.recordings import d2d_of_data, open_pairs, tell_doubts
+from rangemask.training.two_in_one.recordings import (
+    d2d_of_data,
+    focal_of_data,
+    open_pairs,
+    tell_doubts,
+)
 
 logger = logging.getLogger(__name__)
 
-_OWN_FIELDS = ("encoder", "mono_path")
+_OWN_FIELDS = ("encoder", "mono_path", "full_size", "focal_px", "metric")
 """Of ``TwoInOneConfig``, which the run decides elsewhere."""
 
 
@@ -52,7 +64,8 @@ def fit_two_in_one(config: TwoInOneTrainConfig, *, progress: bool = True) -> Fit
     full_size = config.augmentation.full_size
     warnings = tell_doubts(frames, config.data.checked_pairs, full_size)
     torch.manual_seed(config.run.seed)
-    network = make_network(config, d2d_of_data(frames, full_size[1]))
+    width = full_size[1]
+    network = make_network(config, d2d_of_data(frames, width), focal_of_data(frames, width))
     perceptual = _perceptual(config)
     folder = start_folder(config, frames)
     if not config.run.resume:
@@ -74,12 +87,16 @@ def fit_two_in_one(config: TwoInOneTrainConfig, *, progress: bool = True) -> Fit
     return _finish(config, folder, frames, module, trainer)
 
 
-def make_network(config: TwoInOneTrainConfig, d2d: float | None) -> TwoInOne:
+def make_network(
+    config: TwoInOneTrainConfig, d2d: float | None, focal_px: float | None = None
+) -> TwoInOne:
     """The network that a run begins with.
 
     Args:
         config: of the run.
-        d2d: focal length times baseline, px m, of the data; None keeps the default.
+        d2d: focal length times baseline, px m, of the data; None keeps the default, and depth
+            then has no metric scale.
+        focal_px: focal length of the data's cameras at the width of training, where it is known.
 
     Raises:
         InputError: a setting is impossible, or weights are missing, damaged or do not fit.
@@ -94,6 +111,8 @@ def make_network(config: TwoInOneTrainConfig, d2d: float | None) -> TwoInOne:
     strange = sorted(set(given) - set(known))
     if strange:
         raise InputError(f"model has no {', '.join(strange)}; it knows {', '.join(known)}.")
+    given |= {"full_size": config.augmentation.full_size, "focal_px": focal_px}
+    given["metric"] = d2d is not None or "d2d" in given
     if d2d is not None:
         given.setdefault("d2d", d2d)
     # Checked as JSON is, then put over the encoder's own defaults.
@@ -145,7 +164,8 @@ def _callbacks(folder: RunFolder) -> list[Callback]:
             mode="min",
             save_last=True,
             enable_version_counter=False,
-        )
+        ),
+        JudgeTheEnd(),
     ]
 
 

@@ -159,6 +159,13 @@ def d2d_of_data(frames: Frames, width: int) -> float | None:
     return focal_baseline_of(pair_of(data[frames.train_indices[0]]), width)
 
 
+def focal_of_data(frames: Frames, width: int) -> float | None:
+    """Focal length of the first pair, px at a width; None without a rig."""
+    data = without_labels(frames.train)
+    frame = pair_of(data[frames.train_indices[0]])
+    return None if frame.rig is None else frame.rig.fx * width / frame.width
+
+
 def doubts(frames: Frames, count: int, full_size: Sequence[int]) -> list[str]:
     """What is wrong with some pairs, spread over all, in words; a log's warnings.
 
