@@ -46,7 +46,7 @@ NEEDS: Mapping[Kind, Need] = MappingProxyType(
     {
         Kind(large=False, half=False): Need(1414, 152, 256, 1085, 132),
         Kind(large=False, half=True): Need(906, 60, 128, 752, 68),
-        Kind(large=True, half=False): Need(1512, 270, 256, 1155, 132),
+        Kind(large=True, half=False): Need(1512, 271, 256, 1155, 132),
         Kind(large=True, half=True): Need(932, 130, 128, 800, 68),
     }
 )
