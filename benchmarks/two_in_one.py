@@ -102,35 +102,35 @@ class Lesson:
 
 
 SYNTHETIC = Lesson(
-    epochs=18,
+    epochs=54,
     full_size=(96, 160),
     crop_size=(64, 128),
     lr=1e-3,
     pair_from=1,
-    refine_from=16,
+    refine_from=46,
     shared_factor=0.5,
 )
 
 REAL: Mapping[str, Lesson] = MappingProxyType(
     {
         "kitti_odometry_a": Lesson(
-            epochs=20,
+            epochs=40,
             full_size=(96, 320),
             crop_size=(64, 192),
-            lr=2e-3,
+            lr=7e-4,
             pair_from=1,
-            refine_from=20,
+            refine_from=40,
             batch_size=2,
             shared_factor=0.5,
             network=NETWORK | {"min_disp": 0.5, "out_ch": 25},
         ),
         "euroc_a": Lesson(
-            epochs=20,
+            epochs=40,
             full_size=(128, 192),
             crop_size=(96, 160),
-            lr=2e-3,
+            lr=7e-4,
             pair_from=1,
-            refine_from=20,
+            refine_from=40,
             batch_size=2,
             shared_factor=0.5,
         ),
