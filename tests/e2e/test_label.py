@@ -14,6 +14,7 @@ import pytest
 
 from rangemask.data.store import LabelStore, open_labels
 from support.datasets import label_files, stereo_dataset
+from support.interrupts import interruptible
 from support.pairs import Run
 
 FRAMES = 8
@@ -114,6 +115,8 @@ def test_ctrl_c_keeps_what_is_done(bare: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # No threads here, so that it is safe.
+            preexec_fn=None if sys.platform == "win32" else interruptible,  # noqa: PLW1509
         )
         while not records_of(bare) and process.poll() is None:
             time.sleep(0.002)

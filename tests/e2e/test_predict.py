@@ -14,6 +14,7 @@ import pytest
 
 import rangemask as rm
 from rangemask.structures.images import read_image, write_image
+from support.interrupts import interruptible
 from support.pairs import BOX, PairOnDisk, Run
 
 FILES = [
@@ -295,6 +296,7 @@ def test_an_interrupt_leaves_nothing_half_written(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
+        preexec_fn=interruptible,  # noqa: PLW1509 - no threads here
     )
     time.sleep(wait_s)
     process.send_signal(kind)

@@ -26,6 +26,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "class_drift": "drift of class tokens",
         "cka": "likeness to the start (CKA)",
         "rank": "effective rank",
+        "choice": "what the best epoch is chosen by",
         "mono_abs_rel": "one eye, relative error",
         "mono_rmse_m": "one eye, RMSE",
         "mono_photo": "one eye, photometric error",

@@ -9,15 +9,17 @@ import pytest
 from rangemask.models.two_in_one.config import ENCODERS, SWIN
 
 
-def test_the_page_runs(repository: Path) -> None:
+def test_the_page_runs(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     page = repository / "docs" / "two-in-one.md"
     text = page.read_text(encoding="utf-8")
     known: dict[str, Any] = {}
     snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     for snippet in snippets:
         exec(compile(snippet, str(page), "exec"), known)  # noqa: S102 - our own page
-    assert known["pair"].costs
+    assert known["both"].costs
+    assert known["pair"].disparity.shape == (120, 160)
 
 
 @pytest.mark.parametrize("encoder", [*ENCODERS, SWIN])
