@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -88,31 +87,6 @@ def assert_pair_fits(example: Example, *, share: float = 0.6) -> None:
     }
     for what, mistake in wrong.items():
         assert error < share * misfit(example, mistake), what
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A data set in memory."""
-
-    samples: tuple[Sample, ...]
-    classes: tuple[str, ...] = ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(sample.name for sample in self.samples)
-
-    @property
-    def sequences(self) -> tuple[str, ...]:
-        return tuple(sample.sequence for sample in self.samples)
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.samples[index]
-
-    def __iter__(self) -> Iterator[Sample]:
-        return iter(self.samples)
 
 
 def assert_same(first: Example, second: Example) -> None:

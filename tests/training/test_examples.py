@@ -17,7 +17,8 @@ from rangemask.structures import DepthMap, MaskSet, SemanticMap, StereoFrame
 from rangemask.training.augmentation import Augmentation
 from rangemask.training.batch import Example, collate
 from rangemask.training.examples import Need, TrainingSet, Wanted, check_classes, to_example
-from support.training_pairs import Listed, assert_same
+from support.judged import Listed
+from support.training_pairs import assert_same
 
 HEIGHT, WIDTH = 24, 36
 RIG = Rig.rectified(

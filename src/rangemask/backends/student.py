@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rangemask.backends.options import LoadOptions, check_aspect
+from rangemask.backends.student_passport import student_passport
 from rangemask.backends.two_in_one import TwoInOneStudent
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import FloatMap, ImageArray
@@ -124,15 +125,11 @@ class Student:
 
     def passport(self, role: str, config: StudentConfig) -> Passport:
         """What the student is in a role, and under which terms."""
-        card = self.network.card
-        licences = sorted({source.licence for source in card.sources})
-        return Passport(
-            role=role,
-            model="student",
-            licence=", ".join(licences) or "unknown: random weights",
-            licence_class=card.terms,
+        return student_passport(
+            self.network.card,
+            role,
             weights=self._folder,
-            weights_sha256=self._sha256,
+            sha256=self._sha256,
             options={"input_size_px": config.input_size_px, "fusion": config.fusion},
         )
 

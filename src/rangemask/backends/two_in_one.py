@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rangemask.backends.options import check_aspect
+from rangemask.backends.student_passport import student_passport
 from rangemask.errors import InputError
 from rangemask.geometry.arrays import FloatMap, ImageArray
 from rangemask.models.two_in_one import Decoded, TwoInOne, TwoInOneConfig, flipped_depth
@@ -145,15 +146,11 @@ class TwoInOneStudent:
 
     def passport(self, role: str, options: dict[str, str | int | float | bool | None]) -> Passport:
         """What it is in a role, and under which terms."""
-        card = self.network.card
-        licences = sorted({source.licence for source in card.sources})
-        return Passport(
-            role=role,
-            model="student",
-            licence=", ".join(licences) or "unknown: random weights",
-            licence_class=card.terms,
+        return student_passport(
+            self.network.card,
+            role,
             weights=self._name,
-            weights_sha256=self._sha256,
+            sha256=self._sha256,
             options={"architecture": "two-in-one", **options},
         )
 
